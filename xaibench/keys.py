@@ -1,0 +1,128 @@
+"""Keys: the hash of everything that could change a result, and of nothing else."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from xaibench.component import Component, describe
+
+PACKAGE = "xaibench"
+
+
+def digest(content: Any) -> str:
+    """sha256 of the canonical JSON of `content`."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def spec(stage: str, component: Any, parents: dict[str, str], **more: Any) -> dict[str, Any]:
+    """The readable content of a key: stage, component with all fields, its code, parents' keys, and seed or draw."""
+    return {"stage": stage, "component": describe(component), "code": code(component), "parents": parents, **more}
+
+
+def code(component: Any) -> dict[str, str]:
+    """What stands for the code that computes a component's result.
+
+    The module of the class (and of each component in its fields) as a fingerprint, with, for the modules of this package
+    that it imports, their ``VERSION``, and where they have none, their fingerprint and what they import in turn. A module that has
+    ``LIBRARY`` adds that library's installed version.
+    """
+    found: dict[str, str] = {}
+    for cls in _classes(component):
+        _collect(cls.__module__, found, top=True)
+    return dict(sorted(found.items()))
+
+
+@lru_cache(maxsize=None)
+def fingerprint(path: Path) -> str:
+    """sha256 of a module's syntax tree without docstrings: comments, layout and documentation do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [statement for statement in body if not _is_docstring(statement)] or [ast.Pass()]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _classes(value: Any) -> list[type]:
+    """The classes of a component, of its own base classes outside the contracts, and of the components in its fields."""
+    if isinstance(value, list | tuple):
+        return [cls for item in value for cls in _classes(item)]
+    if not isinstance(value, Component):
+        return []
+    bases = [cls for cls in type(value).__mro__ if issubclass(cls, Component) and cls.__module__ not in _contracts()]
+    fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return bases + [cls for item in fields for cls in _classes(item)]
+
+
+def _contracts() -> set[str]:
+    return {f"{PACKAGE}.component", f"{PACKAGE}.problem"}
+
+
+def _collect(name: str, found: dict[str, str], top: bool = False) -> None:
+    if name in found:
+        return
+    path = _source(name)
+    version, library, imports = _facts(path)
+    if version is not None and not top:
+        found[name] = version
+    else:
+        found[name] = fingerprint(path)
+        for imported in imports:
+            _collect(imported, found)
+    if library is not None:
+        found[library] = importlib.metadata.version(library)
+
+
+def _source(name: str) -> Path:
+    loaded = sys.modules.get(name)
+    origin = getattr(loaded, "__file__", None)
+    if origin is None:
+        found = importlib.util.find_spec(name)
+        origin = found.origin if found is not None else None
+    if origin is None:
+        raise ValueError(f"module {name!r}: expected a source file, which its results' keys depend on")
+    return Path(origin)
+
+
+@lru_cache(maxsize=None)
+def _facts(path: Path) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """A module's VERSION and LIBRARY, and the modules of this package (bar the contracts) that it imports."""
+    version = library = None
+    imports: set[str] = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.targets[0], ast.Name):
+            version = str(node.value.value) if node.targets[0].id == "VERSION" else version
+            library = str(node.value.value) if node.targets[0].id == "LIBRARY" else library
+    for inner in ast.walk(tree):
+        if isinstance(inner, ast.ImportFrom) and inner.module and inner.module.split(".")[0] == PACKAGE:
+            imports |= {_module(inner.module, alias.name) for alias in inner.names}
+        elif isinstance(inner, ast.Import):
+            imports |= {alias.name for alias in inner.names if alias.name.split(".")[0] == PACKAGE}
+    return version, library, tuple(sorted(imports - {f"{PACKAGE}.component"}))
+
+
+def _module(module: str, name: str) -> str:
+    """`from module import name` imports the module `module.name` if there is one, else `module`."""
+    nested = f"{module}.{name}"
+    if nested in sys.modules:
+        return nested
+    try:
+        return nested if importlib.util.find_spec(nested) is not None else module
+    except ModuleNotFoundError:
+        return module

@@ -1,0 +1,129 @@
+"""Random numbers that depend on nothing but (seed, draw, component, image).
+
+Draws of one image come from a counter-based generator: a hash of (seed, draw, component, index, call, position). So an image's draws
+are the same in any batch, in any order, beside any other images, and on any device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+VERSION = 1
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64
+_MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+@dataclass(frozen=True)
+class Rng:
+    """The only source of randomness of a component.
+
+    Parameters
+    ----------
+    seed
+        The classifier's training seed.
+    draw
+        Repetition of the explanation or the metric.
+    component
+        Name of the component's class: two components draw independently.
+    """
+
+    seed: int
+    draw: int = 0
+    component: str = ""
+
+    @property
+    def key(self) -> int:
+        """64 bits that identify (seed, draw, component)."""
+        text = f"{self.seed}/{self.draw}/{self.component}".encode()
+        return int.from_bytes(hashlib.sha256(text).digest()[:8], "little", signed=True)
+
+    def shared(self) -> torch.Generator:
+        """A CPU generator for draws common to all images, freshly seeded: the same at every call."""
+        return torch.Generator().manual_seed(self.key & (2**63 - 1))
+
+    def each(self, index: Tensor, sample: Tensor | int = 0) -> Each:
+        """Draws of their own for the images at these (B,) test positions; `sample`, a number or (B,), separates repeated draws."""
+        return Each(self.key, index.to(torch.int64), sample)
+
+
+@dataclass
+class Each:
+    """Independent streams, one for each image; successive calls give new draws."""
+
+    key: int
+    index: Tensor
+    sample: Tensor | int = 0
+    _calls: int = field(default=0, init=False)
+
+    def bits(self, *shape: int) -> Tensor:
+        """(B, *shape) int64 with 64 random bits (splitmix64 of the stream's state and the position)."""
+        size = int(np.prod(shape, dtype=np.int64)) if shape else 1
+        image = _mix(self.index * _GOLDEN + _wrap(self.key + self._calls * _MIX1))
+        stream = _mix(image + self.sample * _MIX2)
+        self._calls += 1
+        position = torch.arange(1, size + 1, device=self.index.device, dtype=torch.int64) * _GOLDEN
+        return _mix(stream[:, None] + position).reshape(len(self.index), *shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """(B, *shape) float32, uniform on (0, 1)."""
+        return _unit(self.bits(*shape)).to(torch.float32)
+
+    def normal(self, *shape: int) -> Tensor:
+        """(B, *shape) float32, standard normal (inverse distribution function of 52 random bits)."""
+        return torch.special.ndtri(_unit(self.bits(*shape))).to(torch.float32)
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """(B, *shape) int64, uniform on 0 ... high - 1."""
+        return (_unit(self.bits(*shape)) * high).to(torch.int64)
+
+    def permutation(self, size: int) -> Tensor:
+        """(B, size) int64: a permutation for each image."""
+        return self.bits(size).argsort(dim=1, stable=True)
+
+
+@contextlib.contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Seed Python's, numpy's and torch's global generators, and put them back afterwards."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    python, legacy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)
+
+
+def _wrap(value: int) -> int:
+    """An int as int64 arithmetic would leave it."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+def _mix(state: Tensor) -> Tensor:
+    """The finalizer of splitmix64 (Steele, Lea and Flood 2014), on int64 with wrap-around."""
+    state = (state ^ _shift(state, 30)) * _MIX1
+    state = (state ^ _shift(state, 27)) * _MIX2
+    return state ^ _shift(state, 31)
+
+
+def _shift(state: Tensor, by: int) -> Tensor:
+    """Logical right shift of int64."""
+    return (state >> by) & ((1 << (64 - by)) - 1)
+
+
+def _unit(bits: Tensor) -> Tensor:
+    """float64 on (0, 1), from the upper 52 bits, at the middle of each interval."""
+    return (_shift(bits, 12).to(torch.float64) + 0.5) * 2.0**-52

@@ -1,0 +1,143 @@
+"""The store: `store/<stage>/<key>/` holds a stage's result, and its presence is success.
+
+A folder is written beside its place and renamed into it, `spec.json` last. So a killed writer leaves nothing that could be mistaken
+for a result, and of two writers the loser discards its own. Locks only save double work; correctness does not depend on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+PAYLOAD, SPEC, PROVENANCE = "payload.safetensors", "spec.json", "provenance.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A stage's result.
+
+    Attributes
+    ----------
+    tensors
+        The payload, by name.
+    provenance
+        Versions, device, seconds, passes, peak memory, date: recorded beside the result, not part of its key.
+    """
+
+    tensors: dict[str, Tensor]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors called `prefix.NAME`, by NAME."""
+        return {name.removeprefix(f"{prefix}."): value for name, value in self.tensors.items() if name.startswith(f"{prefix}.")}
+
+
+@dataclass(frozen=True)
+class Store:
+    """Results by stage and key, below `root`."""
+
+    root: Path
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Where a result lies, if it is there."""
+        return self.root / stage / key
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether the result is there, without reading it."""
+        return (self.folder(stage, key) / SPEC).is_file()
+
+    def read(self, stage: str, key: str) -> Artifact | None:
+        """The result, or None if it is absent; a damaged folder is reported, removed, and counts as absent."""
+        if not self.has(stage, key):
+            return None
+        folder = self.folder(stage, key)
+        try:
+            return _load(folder)
+        except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+            log.warning("damaged result %s/%s (%s): it will be computed again", stage, key[:12], error)
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
+    def get(self, stage: str, key: str, spec: dict[str, Any], compute: Callable[[], Artifact]) -> tuple[Artifact, bool]:
+        """The stored result, or else the computed and now stored one; and whether it was there already.
+
+        While one process computes, others that want the same key wait for it.
+        """
+        found = self.read(stage, key)
+        if found is not None:
+            return found, True
+        with self._lock(key):
+            found = self.read(stage, key)
+            if found is not None:
+                return found, True
+            artifact = compute()
+            self.write(stage, key, spec, artifact)
+            return artifact, False
+
+    def write(self, stage: str, key: str, spec: dict[str, Any], artifact: Artifact) -> None:
+        """Put a result into its place, whole or not at all."""
+        place = self.folder(stage, key)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{key[:12]}-", dir=place.parent))
+        try:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in artifact.tensors.items()}
+            safetensors.torch.save_file(tensors, temporary / PAYLOAD)
+            written = {"written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+            (temporary / PROVENANCE).write_text(json.dumps(artifact.provenance | written, indent=1))
+            checksums = {name: _sha256(temporary / name) for name in (PAYLOAD, PROVENANCE)}
+            (temporary / SPEC).write_text(json.dumps({"key": key, "spec": spec, "checksums": checksums}, indent=1))
+            with contextlib.suppress(OSError):  # another writer was first: its result is as good
+                temporary.rename(place)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if not self.has(stage, key):
+            raise OSError(f"{place}: expected to be able to write the result there")
+
+    def keys(self, stage: str) -> list[str]:
+        """Keys of all results of a stage."""
+        return sorted(path.parent.name for path in (self.root / stage).glob(f"[!.]*/{SPEC}"))
+
+    def spec(self, stage: str, key: str) -> dict[str, Any]:
+        """What a key stands for."""
+        return json.loads((self.folder(stage, key) / SPEC).read_text())["spec"]
+
+    @contextlib.contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        path = self.root / "locks" / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path):
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+
+def _load(folder: Path) -> Artifact:
+    checksums = json.loads((folder / SPEC).read_text())["checksums"]
+    for name, expected in checksums.items():
+        if _sha256(folder / name) != expected:
+            raise ValueError(f"{name} does not have its checksum")
+    tensors = safetensors.torch.load_file(folder / PAYLOAD)
+    return Artifact(tensors, json.loads((folder / PROVENANCE).read_text()))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
