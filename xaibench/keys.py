@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,13 @@ def spec(stage: str, component: Any, parents: dict[str, str], **more: Any) -> di
 def code(component: Any) -> dict[str, str]:
     """What stands for the code that computes a component's result.
 
-    The module of the class (and of each component in its fields) as a fingerprint, with, for the modules of this package
-    that it imports, their ``VERSION``, and where they have none, their fingerprint and what they import in turn. A module that has
-    ``LIBRARY`` adds that library's installed version.
+    For the module of its class, of the components in its fields, and of what these import from this package: the module's ``VERSION``
+    where it has one (a shared module), else its fingerprint and what it imports in turn. A module that has ``LIBRARY`` adds that
+    library's installed version.
     """
     found: dict[str, str] = {}
     for cls in _classes(component):
-        _collect(cls.__module__, found, top=True)
+        _collect(cls.__module__, found)
     return dict(sorted(found.items()))
 
 
@@ -59,26 +60,23 @@ def _is_docstring(node: ast.AST) -> bool:
 
 
 def _classes(value: Any) -> list[type]:
-    """The classes of a component, of its own base classes outside the contracts, and of the components in its fields."""
+    """The classes of components, and of the components in their fields."""
+    if isinstance(value, Mapping):
+        return [cls for item in value.values() for cls in _classes(item)]
     if isinstance(value, list | tuple):
         return [cls for item in value for cls in _classes(item)]
     if not isinstance(value, Component):
         return []
-    bases = [cls for cls in type(value).__mro__ if issubclass(cls, Component) and cls.__module__ not in _contracts()]
     fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
-    return bases + [cls for item in fields for cls in _classes(item)]
+    return [type(value), *(cls for item in fields for cls in _classes(item))]
 
 
-def _contracts() -> set[str]:
-    return {f"{PACKAGE}.component", f"{PACKAGE}.problem"}
-
-
-def _collect(name: str, found: dict[str, str], top: bool = False) -> None:
+def _collect(name: str, found: dict[str, str]) -> None:
     if name in found:
         return
     path = _source(name)
     version, library, imports = _facts(path)
-    if version is not None and not top:
+    if version is not None:
         found[name] = version
     else:
         found[name] = fingerprint(path)

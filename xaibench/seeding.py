@@ -69,7 +69,7 @@ class Each:
         """(B, *shape) int64 with 64 random bits (splitmix64 of the stream's state and the position)."""
         size = int(np.prod(shape, dtype=np.int64)) if shape else 1
         image = _mix(self.index * _GOLDEN + _wrap(self.key + self._calls * _MIX1))
-        stream = _mix(image + self.sample * _MIX2)
+        stream = _mix(image + (self.sample * _MIX2 if isinstance(self.sample, Tensor) else _wrap(self.sample * _MIX2)))
         self._calls += 1
         position = torch.arange(1, size + 1, device=self.index.device, dtype=torch.int64) * _GOLDEN
         return _mix(stream[:, None] + position).reshape(len(self.index), *shape)

@@ -1,0 +1,168 @@
+"""Training: the trainer's configuration, and a network's weights from it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from xaibench.component import Component, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from xaibench.problem import Arrays, Model, Recipe
+from xaibench.seeding import global_seed
+
+VERSION = 1
+
+
+class TrainingError(RuntimeError):
+    """Training gave no usable classifier."""
+
+
+@dataclass(frozen=True)
+class Trainer(Component):
+    """How a classifier is trained. Null means: as the network's own recipe says.
+
+    Parameters
+    ----------
+    optimizer, learning_rate, epochs, batch_size
+        Adadelta has rho = .95; SGD has momentum .9.
+    keep
+        Weights of the epoch with the lowest validation loss, or of the last.
+    patience
+        Stop after so many epochs without a lower validation loss; 0 never stops early.
+    weight_decay
+        As the optimizer defines it.
+    schedule
+        The learning rate over the epochs: constant, or a half cosine down to 0.
+    precision
+        Lightning's name of the arithmetic: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+    matmul
+        Precision of float32 matrix products; ``high`` allows TF32 on a GPU.
+    """
+
+    optimizer: Literal["adam", "adamw", "sgd", "adadelta"] | None = None
+    learning_rate: PositiveFloat | None = None
+    epochs: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    keep: Literal["best", "last"] | None = None
+    patience: NonNegativeInt | None = None
+    weight_decay: NonNegativeFloat = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    matmul: Literal["highest", "high", "medium"] = "highest"
+
+    def resolve(self, recipe: Recipe) -> Trainer:
+        """This trainer with the recipe's values where it has none of its own."""
+        names = [field.name for field in dataclasses.fields(recipe)]
+        return dataclasses.replace(self, **{name: getattr(recipe, name) for name in names if getattr(self, name) is None})
+
+    def recipe(self) -> Recipe:
+        """The resolved values; an unresolved one takes the default of `Recipe`."""
+        names = [field.name for field in dataclasses.fields(Recipe)]
+        return Recipe(**{name: getattr(self, name) for name in names if getattr(self, name) is not None})
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights by name, and loss and accuracy of each epoch by column."""
+
+    weights: dict[str, Tensor]
+    history: dict[str, Tensor]
+
+
+def fit(model: Model, arrays: Arrays, classes: int, trainer: Trainer, seed: int, device: torch.device, progress: bool = False) -> Trained:
+    """Train a network.
+
+    On a CPU the weights follow from the arguments and the number of threads, to the bit.
+
+    Raises
+    ------
+    TrainingError
+        If the loss becomes NaN or infinite.
+    """
+    import pytorch_lightning as pl
+
+    from xaibench.lightning import ArraysModule, ClassifierModule, KeepBest
+
+    recipe = trainer.resolve(model.recipe).recipe()
+    image_shape = tuple(arrays.train.images.shape[1:])
+    with global_seed(seed), _settings(trainer), tempfile.TemporaryDirectory() as scratch:
+        network = model.build(image_shape, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = ClassifierModule(network, lambda net: _optimizer(net, trainer, recipe))
+        best = KeepBest()
+        stop = pl.callbacks.EarlyStopping("validation_loss", patience=recipe.patience)
+        runner = pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1 if device.index is None else [device.index] if device.type == "cuda" else 1,
+            max_epochs=recipe.epochs,
+            precision=trainer.precision,
+            callbacks=[best, stop] if recipe.patience else [best],
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+            num_sanity_val_steps=0,
+            default_root_dir=scratch,
+        )
+        runner.fit(module, ArraysModule(arrays, recipe.batch_size, seed, device))
+    weights = best.weights if recipe.keep == "best" else network.state_dict()
+    history = {column: torch.tensor([row[column] for row in module.history], dtype=torch.float64) for column in module.history[0]}
+    losses = history["train_loss"].tolist()
+    if not weights or not all(map(math.isfinite, losses)):
+        raise TrainingError(f"trainer.learning_rate={recipe.learning_rate}: expected finite losses, got {losses}; try a smaller one")
+    return Trained({name: value.detach().cpu().contiguous() for name, value in weights.items()}, history)
+
+
+def load(model: Model, image_shape: tuple[int, int, int], classes: int, weights: dict[str, Tensor], device: torch.device) -> nn.Module:
+    """The network with these weights, ready to be explained: in eval mode, parameters without gradient, channels last."""
+    with global_seed(0):
+        network = model.build(image_shape, classes)
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _optimizer(network: nn.Module, trainer: Trainer, recipe: Recipe) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    parameters, rate, decay = network.parameters(), recipe.learning_rate, trainer.weight_decay
+    optimizer: torch.optim.Optimizer
+    match recipe.optimizer:
+        case "adam":
+            optimizer = torch.optim.Adam(parameters, rate, weight_decay=decay)
+        case "adamw":
+            optimizer = torch.optim.AdamW(parameters, rate, weight_decay=decay)
+        case "sgd":
+            optimizer = torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=decay)
+        case "adadelta":
+            optimizer = torch.optim.Adadelta(parameters, rate, rho=0.95, weight_decay=decay)
+    if trainer.schedule == "cosine":
+        return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
+    return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+@contextlib.contextmanager
+def _settings(trainer: Trainer) -> Iterator[None]:
+    """Deterministic algorithms and the matmul precision, with Lightning's advice silenced; all put back afterwards."""
+    matmul, deterministic = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+    chatter = logging.getLogger("pytorch_lightning")
+    level = chatter.level
+    torch.set_float32_matmul_precision(trainer.matmul)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    chatter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # The arrays already lie on the device: worker processes, which Lightning recommends, would only slow this down.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)  # Lightning's, about torch's API
+            yield
+    finally:
+        chatter.setLevel(level)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_float32_matmul_precision(matmul)
