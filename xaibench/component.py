@@ -26,7 +26,11 @@ NonNegativeFloat = Annotated[float, annotated_types.Ge(0)]
 Fraction = Annotated[float, annotated_types.Ge(0), annotated_types.Le(1)]
 
 
-class ConfigurationError(ValueError):
+class UserError(Exception):
+    """Something that the user can mend: shown as one line, without a traceback."""
+
+
+class ConfigurationError(UserError, ValueError):
     """A field has a value that it cannot have; the message names field, value and expectation."""
 
 
@@ -91,10 +95,14 @@ def build(spec: Mapping[str, Any], where: str = "") -> Any:
 
 
 def describe(component: Any) -> Any:
-    """The plain, JSON-ready content of a component: its class's import path and all field values, defaults included."""
+    """The plain, JSON-ready content of a component: its class's import path and all field values, defaults included.
+
+    Fields with the metadata ``runtime`` (where something runs) are left out: no result depends on them.
+    """
     if dataclasses.is_dataclass(component) and not isinstance(component, type):
         cls = type(component)
-        fields = {field.name: describe(getattr(component, field.name)) for field in dataclasses.fields(component)}
+        names = [field.name for field in dataclasses.fields(component) if not field.metadata.get("runtime")]
+        fields = {name: describe(getattr(component, name)) for name in names}
         return {"class": f"{cls.__module__}.{cls.__qualname__}", **fields}
     if isinstance(component, Mapping):
         return {str(key): describe(value) for key, value in component.items()}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from xaibench.problem import Arrays, Split
@@ -103,7 +102,7 @@ class ClassifierModule(pl.LightningModule):
             row |= {f"{part}_loss": loss / count, f"{part}_accuracy": right / count}
         self.history.append(row)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimizer and schedule."""
         optimizer, schedule = self.optimizers_of(self.network)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

@@ -25,7 +25,7 @@ from xaibench.selection import ExplainOn, background
 from xaibench.store import Artifact, Store
 from xaibench.training import Trainer, fit, load
 
-VERSIONS = {"train": 1, "predict": 1, "explain": 1, "evaluate": 1}
+VERSIONS = {"train": 1, "predict": 2, "explain": 1, "evaluate": 1}
 """Part of every key: raised when a stage itself, and no component or shared module, gives other results."""
 
 log = logging.getLogger(__name__)
@@ -138,10 +138,11 @@ class Stages:
         return self._stage("train", train_key(training), compute)
 
     def predict(self, training: Training) -> Artifact:
-        """`logits` (N, K) of the whole test set."""
+        """`logits` (N, K) of the whole test set, and its `labels` (N,)."""
 
         def compute() -> Artifact:
-            network, images = self.network(training), arrays_of(training.dataset).test.images.to(self.runtime.torch_device())
+            test = arrays_of(training.dataset).test
+            network, images = self.network(training), test.images.to(self.runtime.torch_device())
             with measure(network) as cost:
                 chunk = chunk_size(network, tuple(images.shape[1:]), images.device)
                 count = torch.zeros(len(images), 1, dtype=torch.int64, device=images.device)
@@ -149,7 +150,7 @@ class Stages:
                 found = logits(problem, len(images), lambda rows: images[rows])
             if not found.isfinite().all():
                 raise ValueError(f"model={type(training.model).__name__}: expected finite logits, got NaN or infinite ones")
-            return Artifact({"logits": found}, self._provenance(cost))
+            return Artifact({"logits": found, "labels": test.labels}, self._provenance(cost))
 
         return self._stage("predict", predict_key(training), compute)
 

@@ -9,20 +9,20 @@ import math
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from xaibench.component import Component, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from xaibench.component import Component, ConfigurationError, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UserError
 from xaibench.problem import Arrays, Model, Recipe
 from xaibench.seeding import global_seed
 
 VERSION = 1
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError, RuntimeError):
     """Training gave no usable classifier."""
 
 
@@ -46,6 +46,8 @@ class Trainer(Component):
         Lightning's name of the arithmetic: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
     matmul
         Precision of float32 matrix products; ``high`` allows TF32 on a GPU.
+    accelerator
+        Where training runs: as ``runtime.device`` says (auto), on the CPU, or on a GPU. Not part of any key.
     """
 
     optimizer: Literal["adam", "adamw", "sgd", "adadelta"] | None = None
@@ -58,15 +60,23 @@ class Trainer(Component):
     schedule: Literal["constant", "cosine"] = "constant"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     matmul: Literal["highest", "high", "medium"] = "highest"
+    accelerator: Literal["auto", "cpu", "gpu"] = field(default="auto", metadata={"runtime": True})
+
+    def device(self, otherwise: torch.device) -> torch.device:
+        """The device that `accelerator` asks for, or the given one."""
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise ConfigurationError("trainer.accelerator='gpu': expected a GPU, and there is none; use trainer=auto or trainer=cpu")
+        wanted = {"auto": otherwise, "cpu": torch.device("cpu"), "gpu": otherwise if otherwise.type == "cuda" else torch.device("cuda")}
+        return wanted[self.accelerator]
 
     def resolve(self, recipe: Recipe) -> Trainer:
         """This trainer with the recipe's values where it has none of its own."""
-        names = [field.name for field in dataclasses.fields(recipe)]
+        names = [item.name for item in dataclasses.fields(recipe)]
         return dataclasses.replace(self, **{name: getattr(recipe, name) for name in names if getattr(self, name) is None})
 
     def recipe(self) -> Recipe:
         """The resolved values; an unresolved one takes the default of `Recipe`."""
-        names = [field.name for field in dataclasses.fields(Recipe)]
+        names = [item.name for item in dataclasses.fields(Recipe)]
         return Recipe(**{name: getattr(self, name) for name in names if getattr(self, name) is not None})
 
 
@@ -92,10 +102,10 @@ def fit(model: Model, arrays: Arrays, classes: int, trainer: Trainer, seed: int,
 
     from xaibench.lightning import ArraysModule, ClassifierModule, KeepBest
 
-    recipe = trainer.resolve(model.recipe).recipe()
-    image_shape = tuple(arrays.train.images.shape[1:])
+    recipe, device = trainer.resolve(model.recipe).recipe(), trainer.device(device)
+    channels, height, width = arrays.train.images.shape[1:]
     with global_seed(seed), _settings(trainer), tempfile.TemporaryDirectory() as scratch:
-        network = model.build(image_shape, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = model.build((channels, height, width), classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         module = ClassifierModule(network, lambda net: _optimizer(net, trainer, recipe))
         best = KeepBest()
         stop = pl.callbacks.EarlyStopping("validation_loss", patience=recipe.patience)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xaibench.component import PositiveInt
+from xaibench.component import PositiveInt, UserError
 from xaibench.datasets.splits import cut
 from xaibench.problem import Arrays, Dataset, Split
 
@@ -23,7 +23,7 @@ VERSION = 1
 FOLDER_SETTING = "XAIBENCH_DATA"
 
 
-class DataError(RuntimeError):
+class DataError(UserError, RuntimeError):
     """Data is absent and cannot be fetched, or is not what it should be."""
 
 

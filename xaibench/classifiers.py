@@ -1,0 +1,84 @@
+"""What a grid's classifiers are worth: accuracy, classification reports, confusion, learning curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xaibench.longtable import Results
+from xaibench.stats import crossed_interval
+
+KEYS = ["dataset", "model", "trainer"]
+
+
+def accuracy(results: Results, reference: dict[str, Any]) -> pd.DataFrame:
+    """Test accuracy of each (dataset, model, trainer) with its 95 % interval (images crossed with seeds), beside the published one."""
+    rows = []
+    for names, right, parameters, validation in _grouped(results):
+        found = crossed_interval(np.stack(right, axis=1))
+        given = reference.get(names["model"], {}).get(names["dataset"])
+        rows.append(
+            names
+            | {"parameters": parameters, "seeds": found.seeds, "images": int(found.images)}
+            | {"accuracy": float(found.mean), "low": float(found.low), "high": float(found.high)}
+            | {"lowest_seed": float(np.mean(right, axis=1).min()), "highest_seed": float(np.mean(right, axis=1).max())}
+            | {"validation_accuracy": float(np.mean(validation)), "reference": given, "note": found.note}
+        )
+    return pd.DataFrame(rows)
+
+
+def confusion(results: Results) -> pd.DataFrame:
+    """Counts of (true class, predicted class) for each classifier, by name."""
+    rows = []
+    for names, training, _, predicted in results.classifiers():
+        classes = training.dataset.classes
+        labels, guesses = predicted.tensors["labels"].numpy(), predicted.tensors["logits"].argmax(1).numpy()
+        counts = np.zeros((len(classes), len(classes)), dtype=int)
+        np.add.at(counts, (labels, guesses), 1)
+        rows += [
+            {**names, "label": classes[label], "predicted": classes[guess], "count": counts[label, guess]}
+            for label, guess in np.ndindex(*counts.shape)
+        ]
+    return pd.DataFrame(rows)
+
+
+def reports(results: Results) -> pd.DataFrame:
+    """Precision, recall and F1 score of each class and averaged over classes, on the test set: one row for each classifier and class."""
+    from sklearn.metrics import classification_report
+
+    rows = []
+    for names, training, _, predicted in results.classifiers():
+        labels, guesses = predicted.tensors["labels"].numpy(), predicted.tensors["logits"].argmax(1).numpy()
+        classes = list(training.dataset.classes)
+        found = classification_report(
+            labels, guesses, labels=range(len(classes)), target_names=classes, output_dict=True, zero_division=np.nan
+        )
+        found.pop("accuracy", None)
+        rows += [{**names, "class": name, **numbers} for name, numbers in found.items()]
+    return pd.DataFrame(rows).rename(columns={"f1-score": "f1"})
+
+
+def history(results: Results) -> pd.DataFrame:
+    """Loss and accuracy on training and validation data: one row for each classifier and epoch."""
+    frames = [
+        pd.DataFrame({name: column.numpy() for name, column in trained.group("history").items()}).assign(**names)
+        for names, _, trained, _ in results.classifiers()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _grouped(results: Results) -> list[tuple[dict[str, Any], list[np.ndarray], int, list[float]]]:
+    """For each (dataset, model, trainer): its names, right or wrong for each image with each seed, parameters, validation accuracies."""
+    groups: dict[tuple[Any, ...], tuple[dict[str, Any], list[np.ndarray], int, list[float]]] = {}
+    for names, training, trained, predicted in results.classifiers():
+        right = (predicted.tensors["logits"].argmax(1) == predicted.tensors["labels"]).double().numpy()
+        key = tuple(names[name] for name in KEYS)
+        shape, classes = training.dataset.shape, len(training.dataset.classes)
+        parameters = sum(item.numel() for item in training.model.build(shape, classes).parameters())
+        group = groups.setdefault(key, ({name: names[name] for name in KEYS}, [], parameters, []))
+        group[1].append(right)
+        kept = trained.group("history")["validation_loss"].argmin() if training.model.recipe.keep == "best" else -1
+        group[3].append(float(trained.group("history")["validation_accuracy"][kept]))
+    return list(groups.values())

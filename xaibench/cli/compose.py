@@ -1,0 +1,126 @@
+"""From a request, or from the configuration of one job, to a grid and its settings."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from xaibench.cli.request import GROUPS, Choice, Request
+from xaibench.component import ConfigurationError, build
+from xaibench.grid import Entry, Grid
+from xaibench.stages import Runtime
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a configuration says beside its grid."""
+
+    study: str
+    title: str
+    figures: tuple[str, ...]
+    claims: tuple[dict[str, Any], ...]
+    reference: dict[str, Any]
+    tracker: dict[str, Any]
+    runtime: Runtime
+    results: Path
+    store: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's tables and figures go."""
+        return self.results / self.study
+
+    @property
+    def failures(self) -> Path:
+        """Where failures are recorded."""
+        return self.results / "runs" / "failures"
+
+
+def composed(request: Request) -> tuple[Grid, Settings]:
+    """The whole grid, each choice of each group composed once, and the settings.
+
+    Raises
+    ------
+    ConfigurationError
+        If any part of it cannot be: with the field, its value and what was expected.
+    """
+    packages = [line for group in GROUPS for line in request.lines(group, f"entries.{group}")]
+    config = request.compose([*request.fixed(), *packages])
+    parts = {group: _entries(request.choices[group], config, f"entries.{group}") for group in GROUPS}
+    axes = [[(name.partition(".")[2], yaml.safe_load(value)) for value in values] for name, values in request.swept("explain_on")]
+    fixed = _plain(config, "explain_on")
+    grid = Grid(
+        datasets=parts["dataset"],
+        models=parts["model"],
+        trainers=parts["trainer"],
+        explain_on=tuple(Entry("explain_on", build(fixed | dict(chosen), "explain_on")) for chosen in itertools.product(*axes)),
+        explainers=parts["explainer"],
+        metrics=parts["metric"] if parts["explainer"] else (),
+        seeds=_whole("seed", request, config),
+        draws=_whole("draw", request, config),
+    )
+    return grid, settings(config)
+
+
+def of_job(config: DictConfig, choices: dict[str, str]) -> tuple[Grid, Settings]:
+    """The part of the grid that one Hydra job computes, from its configuration and the names that it chose."""
+
+    def chosen(group: str) -> tuple[Entry[Any], ...]:
+        return (Entry(choices[group], build(_plain(config, group), group)),) if group in config else ()
+
+    metrics = {name: build(spec, f"metrics.{name}") for name, spec in _plain(config, "metrics").items()} if "metrics" in config else {}
+    explainers = chosen("explainer")
+    grid = Grid(
+        datasets=chosen("dataset"),
+        models=chosen("model"),
+        trainers=chosen("trainer"),
+        explain_on=(Entry("explain_on", build(_plain(config, "explain_on"), "explain_on")),),
+        explainers=explainers,
+        metrics=tuple(Entry(choices[f"metric@metrics.{name}"], metric) for name, metric in metrics.items()) if explainers else (),
+        seeds=(int(config["seed"]),),
+        draws=(int(config["draw"]),),
+    )
+    return grid, settings(config)
+
+
+def settings(config: DictConfig) -> Settings:
+    """The settings of a composed configuration."""
+    runtime, study = _plain(config, "runtime"), str(config["study"])
+    results = Path(runtime["results"]).absolute()
+    store = runtime["store"] or os.environ.get("XAIBENCH_STORE") or results / "store"
+    return Settings(
+        study=study,
+        title=str(config.get("title") or study),
+        figures=tuple(config["figures"]),
+        claims=tuple(dict(claim) for claim in _plain(config, "claims")),
+        reference=_plain(config, "reference"),
+        tracker=_plain(config, "tracker"),
+        runtime=Runtime(str(runtime["device"]), runtime["threads"]),
+        results=results,
+        store=Path(store).absolute(),
+    )
+
+
+def _entries(choices: list[Choice], config: DictConfig, package: str) -> tuple[Entry[Any], ...]:
+    if not choices:
+        return ()
+    specs = _plain(config, package)
+    return tuple(Entry(choice.name, build(specs[f"{choice.name}_{number}"], choice.group)) for number, choice in enumerate(choices))
+
+
+def _whole(name: str, request: Request, config: DictConfig) -> tuple[int, ...]:
+    given = request.swept(name)
+    values = [yaml.safe_load(value) for value in given[-1][1]] if given else [config[name]]
+    if not all(isinstance(value, int) and value >= 0 for value in values):
+        raise ConfigurationError(f"{name}={','.join(map(str, values))}: expected integers >= 0")
+    return tuple(values)
+
+
+def _plain(config: DictConfig, path: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.select(config, path), resolve=True)

@@ -1,0 +1,63 @@
+"""The command line: one subcommand a module, imported when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+
+from xaibench.component import UserError
+
+COMMANDS = {
+    "run": ("xaibench.cli.run", "explain, evaluate and compare: one configuration, a sweep (-m), or a study (experiment=NAME)"),
+    "plan": ("xaibench.cli.plan", "what `run` with the same arguments would do: cells cached, to do, skipped; passes"),
+    "table": ("xaibench.cli.table", "a study's tables and figures again, from its committed scores"),
+    "list": ("xaibench.cli.listing", "datasets, models, explainers, metrics, experiments, with what they are"),
+    "doctor": ("xaibench.cli.doctor", "versions, devices, data and store of this machine"),
+}
+
+EXAMPLES = """
+Examples
+  xaibench run experiment=quickstart
+  xaibench run -m dataset=mnist model=conv10_conv20_dense50 'explainer=glob(*)' metric=deletion,insertion seed=0,1,2
+  xaibench plan experiment=quickstart
+  xaibench table quickstart
+  xaibench list explainers
+
+`xaibench run --help` shows all groups and fields."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a subcommand; its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-sc", "--shell-completion"):  # the shell asks the program, not the subcommand
+        os.environ["COMP_LINE"] = os.environ.get("COMP_LINE", "").replace("xaibench run ", "xaibench ", 1)
+        arguments.insert(0, "run")
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        print(f"error: command {command!r}: expected one of {', '.join(COMMANDS)}{hint}", file=sys.stderr)
+        return 2
+    try:
+        return int(importlib.import_module(COMMANDS[command][0]).main(rest))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: finished cells are kept; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(["usage: xaibench COMMAND ...", "", "A benchmark of explanation methods for image classifiers.", "", *lines, EXAMPLES])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

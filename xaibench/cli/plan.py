@@ -1,0 +1,69 @@
+"""`xaibench plan`: what `run` would do."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+
+from xaibench.cli.compose import composed
+from xaibench.cli.request import Request
+from xaibench.grid import Grid, Planned, plan
+from xaibench.problem import Passes, Training
+from xaibench.stages import predict_key, train_key
+from xaibench.store import Store
+
+
+def main(argv: list[str]) -> int:
+    """Print the state of the grid's classifiers, explanations and cells."""
+    if any(word in ("-h", "--help") for word in argv):
+        print("usage: xaibench plan OVERRIDES\n\nThe overrides of `xaibench run`; nothing is computed. --cells lists every cell.")
+        return 0
+    request = Request([word for word in argv if word != "--cells"])
+    grid, settings = composed(request)
+    store = Store(settings.store)
+    cells = plan(grid, store)
+    console = Console(width=None if Console().is_terminal else 140)
+    console.print(summary(grid, cells, store))
+    for reason, count in Counter(
+        f"{item.cell.explainer.name} {item.cell.metric.name}: {item.reason}" for item in cells if item.reason
+    ).items():
+        console.print(f"skipped {count}: {reason}", highlight=False)
+    if "--cells" in argv:
+        for item in cells:
+            console.print(f"{item.status:<8} {item.key[:12]} {item.cell}", highlight=False)
+    return 0
+
+
+def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:
+    """How much of each stage is cached, to do and skipped."""
+    table = Table(title=f"{len(cells)} cells", title_justify="left")
+    for column in ("stage", "cached", "to do", "skipped", "forward passes to do", "backward passes to do"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    trainings = [
+        Training(dataset.component, model.component, trainer.component, seed) for dataset, model, trainer, seed in grid.classifiers()
+    ]
+    trained = {train_key(training)[0]: store.has("train", train_key(training)[0]) for training in trainings}
+    predicted = {predict_key(training)[0]: store.has("predict", predict_key(training)[0]) for training in trainings}
+    for stage, found in (("train", trained), ("predict", predicted)):
+        table.add_row(stage, str(sum(found.values())), str(len(found) - sum(found.values())), "", "", "")
+    for stage, states in (("explain", explanations(cells, store)), ("evaluate", {item.key: item.status for item in cells})):
+        count = Counter(states.values())
+        passes = sum((item.passes for item in cells if item.status == "to do"), Passes()) if stage == "evaluate" else None
+        work = (f"{passes.forward:,}", f"{passes.backward:,}") if passes else ("", "")
+        table.add_row(stage, str(count["cached"]), str(count["to do"]), str(count["skipped"]), *work)
+    return table
+
+
+def explanations(cells: list[Planned], store: Store) -> dict[str, str]:
+    """The state of each explanation that the cells need."""
+    from xaibench.stages import explain_key
+
+    states: dict[str, str] = {}
+    for item in cells:
+        key = explain_key(item.cell.explaining)[0]
+        here = "cached" if store.has("explain", key) else item.status if item.status != "cached" else "to do"
+        if states.get(key) != "to do":
+            states[key] = here
+    return states

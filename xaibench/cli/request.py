@@ -1,0 +1,228 @@
+"""Reading a command line: a study's grid is filled in, metrics are folded into each job, and names are checked."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import xaibench
+from xaibench.component import ConfigurationError
+
+GROUPS = ("dataset", "model", "trainer", "explainer", "metric")
+SUITES = "metric/suite"
+DEFAULT_METRIC = "deletion"
+
+
+def conf_folder() -> Path:
+    """The configuration: inside the installed package, or beside it in a checkout."""
+    package = Path(str(xaibench.__file__)).parent
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option of a group, and what is set in it: (dotted field, value as typed)."""
+
+    group: str
+    name: str
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def lines(self, package: str) -> list[str]:
+        """Hydra overrides that compose this choice into a package of its own."""
+        return [f"+{self.group}@{package}={self.name}", *(f"++{package}.{field}={value}" for field, value in self.fields)]
+
+
+class Request:
+    """A command line of `run` or `plan`.
+
+    Parameters
+    ----------
+    argv
+        As typed, without the subcommand: Hydra's flags and overrides.
+
+    Attributes
+    ----------
+    flags
+        Hydra's flags.
+    search_path, loader
+        Where Hydra finds configuration, `--config-dir` included.
+    overrides
+        The study's grid, then the user's overrides; one of the user's replaces the study's of the same name.
+    """
+
+    def __init__(self, argv: list[str]) -> None:
+        self.flags: argparse.Namespace = get_args_parser().parse_args(argv)
+        self.search_path = _search_path(self.flags.config_dir)
+        self.loader = ConfigLoaderImpl(config_search_path=self.search_path)
+        given = self._parsed(self.flags.overrides)
+        taken = {item.key_or_group for item in given}
+        self.overrides = [item for item in self._study_grid(given) if item.key_or_group not in taken] + given
+        for item in self.overrides:
+            _check("", _root(item), [*GROUPS, *self._top_level()], _text(item))
+
+    @property
+    def only_informs(self) -> bool:
+        """Whether Hydra is asked to print something instead of running."""
+        flags = self.flags
+        return bool(flags.help or flags.hydra_help or flags.cfg or flags.info or flags.shell_completion)
+
+    @cached_property
+    def choices(self) -> dict[str, list[Choice]]:
+        """For each group every combination of chosen options and field values."""
+        return {group: self._choices(group) for group in GROUPS}
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs Hydra's sweeper makes of it."""
+        return math.prod(len(values(item)) for item in self.overrides if _root(item) != "metric")
+
+    def folded(self) -> list[str]:
+        """The overrides for Hydra, with the metrics folded into one list for each job."""
+        lines = [text if item.is_delete() or not _is_field(item) else f"++{text.lstrip('+')}" for item, text in self._texts("metric")]
+        return [*lines, *self.lines("metric", "metrics")]
+
+    def lines(self, group: str, package: str) -> list[str]:
+        """Overrides that compose all choices of a group into numbered packages below `package`."""
+        numbered = enumerate(self.choices[group])
+        return [line for number, choice in numbered for line in choice.lines(f"{package}.{choice.name}_{number}")]
+
+    def fixed(self) -> list[str]:
+        """All overrides that choose no component and are not swept."""
+        swept = [group for group in GROUPS if group != "metric"]
+        kept = [(item, text) for item, text in self._texts("metric", "seed", "draw", *swept) if not item.is_sweep_override()]
+        return [text if item.is_delete() or not _is_field(item) else f"++{text.lstrip('+')}" for item, text in kept]
+
+    def swept(self, root: str) -> list[tuple[str, list[str]]]:
+        """(name, values) of the overrides below `root`."""
+        return [(item.key_or_group, values(item)) for item in self.overrides if _root(item) == root]
+
+    def compose(self, lines: list[str]) -> DictConfig:
+        """The composed configuration."""
+        try:
+            return self.loader.load_configuration("config", lines, run_mode=RunMode.RUN)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigurationError(_one_line(error)) from error
+
+    def _parsed(self, lines: list[str]) -> list[Override]:
+        try:
+            return OverridesParser.create(config_loader=self.loader).parse_overrides(lines)
+        except HydraException as error:
+            raise ConfigurationError(_one_line(error)) from error
+
+    def _study_grid(self, given: list[Override]) -> list[Override]:
+        names = [str(item.value()) for item in given if item.key_or_group == "experiment"]
+        if not names or names[-1] == "null":
+            return []
+        _check("experiment", names[-1], self.loader.get_group_options("experiment"))
+        grid = study_content(self.loader, names[-1]).get("grid", {})
+        lines = [f"~{key}" if value is None else f"{key}={_as_sweep(value)}" for key, value in grid.items()]
+        return self._parsed(lines)
+
+    def _choices(self, group: str) -> list[Choice]:
+        names, fields = self._default(group), []
+        for item in self.overrides:
+            if item.key_or_group == group:
+                names = [] if item.is_delete() else values(item)
+            elif _root(item) == group:
+                fields.append([(item.key_or_group.partition(".")[2], value) for value in values(item)])
+        suites = [f"suite/{suite}" for suite in self.loader.get_group_options(SUITES)] if group == "metric" else []
+        for name in names:
+            _check(group, name, [*self.loader.get_group_options(group), *suites])
+        names = [inner for name in names for inner in (self._suite(name) if name in suites else [name])]
+        return [Choice(group, name, combination) for name in dict.fromkeys(names) for combination in itertools.product(*fields)]
+
+    def _default(self, group: str) -> list[str]:
+        defaults = yaml.safe_load((conf_folder() / "config.yaml").read_text())["defaults"]
+        return [item[group] for item in defaults if isinstance(item, dict) and group in item] or [DEFAULT_METRIC]
+
+    def _suite(self, name: str) -> list[str]:
+        metrics = _load(self.loader, f"metric/{name}")["metrics"]
+        found = self._parsed([f"metric={metrics}"]) if isinstance(metrics, str) else []
+        return values(found[0]) if found else [str(metric) for metric in metrics]
+
+    def _top_level(self) -> list[str]:
+        config = yaml.safe_load((conf_folder() / "config.yaml").read_text())
+        return [*(name for name in config if name != "defaults"), "tracker", "experiment", "title"]
+
+    def _texts(self, *without: str) -> list[tuple[Override, str]]:
+        return [(item, _text(item)) for item in self.overrides if _root(item) not in without]
+
+
+def study_content(loader: ConfigLoaderImpl, name: str) -> dict[str, Any]:
+    """A study's YAML."""
+    return _load(loader, f"experiment/{name}")
+
+
+def values(item: Override) -> list[str]:
+    """What an override sets, each value as Hydra writes it."""
+    if item.is_sweep_override():
+        return list(item.sweep_string_iterator())
+    text = _text(item).partition("=")[2]
+    return [part.strip() for part in text[1:-1].split(",")] if _root(item) in GROUPS and not _is_field(item) and text[:1] == "[" else [text]
+
+
+def _search_path(config_dir: str | None) -> ConfigSearchPath:
+    path: ConfigSearchPath = create_config_search_path(f"file://{conf_folder()}")
+    if config_dir is not None:
+        folder = Path(config_dir).absolute()
+        if not folder.is_dir():
+            raise ConfigurationError(f"--config-dir {config_dir}: expected a folder")
+        path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    return path
+
+
+def _load(loader: ConfigLoaderImpl, path: str) -> dict[str, Any]:
+    found = loader.repository.load_config(config_path=path)
+    assert found is not None
+    content = OmegaConf.to_container(found.config)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _check(group: str, name: str, options: Iterable[str], shown: str = "") -> None:
+    known = sorted(options)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigurationError(
+            f"{shown or f'{group}={name}'}: expected {'' if group else 'a name that begins with '}one of {', '.join(known)}{hint}"
+        )
+
+
+def _root(item: Override) -> str:
+    return str(item.key_or_group).split(".")[0].split("/")[0]
+
+
+def _is_field(item: Override) -> bool:
+    return "." in item.key_or_group and "/" not in item.key_or_group
+
+
+def _text(item: Override) -> str:
+    assert item.input_line is not None
+    return item.input_line
+
+
+def _as_sweep(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())

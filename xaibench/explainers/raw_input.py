@@ -1,0 +1,34 @@
+"""The raw-input control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xaibench.problem import Attributions, Explainer, Family, Passes, Problem
+from xaibench.seeding import Rng
+
+
+@dataclass(frozen=True)
+class RawInput(Explainer):
+    """The image itself as its explanation, brighter is more relevant: a control that ignores the classifier.
+
+    Returns
+    -------
+    Attributions
+        (B, T, C, H, W), intensities in [0, 1]; the same for every target.
+    """
+
+    family: ClassVar = Family.CONTROL
+
+    def unsupported(self, problem: Problem) -> str | None:
+        """Never: a control needs no model."""
+        return None
+
+    def passes(self, problem: Problem) -> Passes:
+        """None."""
+        return Passes()
+
+    def __call__(self, problem: Problem, rng: Rng) -> Attributions:
+        """Explain every (image, target)."""
+        return Attributions(problem.images[:, None].repeat(1, problem.targets.shape[1], 1, 1, 1))

@@ -1,0 +1,167 @@
+"""The long table of a grid, and the tables beside it, read from the store: nothing is computed here but means of curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xaibench.grid import Cell, Entry, Grid, flat, varying
+from xaibench.problem import Training
+from xaibench.stages import explain_key, predict_key, train_key
+from xaibench.stats import crossed_interval
+from xaibench.store import Artifact, Store
+
+PARTS = ("dataset", "model", "trainer", "explain_on", "explainer", "metric")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the store holds of a grid.
+
+    Attributes
+    ----------
+    grid, store
+        Cells that are not in the store are left out.
+    """
+
+    grid: Grid
+    store: Store
+
+    @cached_property
+    def found(self) -> list[tuple[Cell, Artifact]]:
+        """All cells with their scores."""
+        pairs = [(cell, self.store.read("evaluate", cell.key())) for cell in self.grid.cells()]
+        return [(cell, artifact) for cell, artifact in pairs if artifact is not None]
+
+    def facts(self, cell: Cell) -> dict[str, Any]:
+        """The columns that name a cell: labels, seed, draw, families, direction, version, and every field of every component."""
+        explainer, metric = cell.explainer.component, cell.metric.component
+        labels = {part: self._labels[part][getattr(cell, part)] for part in PARTS}
+        where = labels.pop("explain_on").removeprefix("explain_on")
+        facts: dict[str, Any] = labels | {"dataset": labels["dataset"] + where, "seed": cell.seed, "draw": cell.draw}
+        facts |= {"family": explainer.family.value, "metric_family": metric.family.value}
+        facts |= {"higher_is_better": metric.higher_is_better, "metric_version": metric.version}
+        fields = {f"{part}.{name}": value for part in PARTS for name, value in flat(getattr(cell, part).component).items()}
+        return facts | {name: json.dumps(value) for name, value in fields.items()}
+
+    def scores(self) -> pd.DataFrame:
+        """The long table: one row for each cell, image, target and score, with every field.
+
+        Columns that name the cell are categorical (their content is stored once); `index`, `target`, `label`, `predicted`, `score` and
+        `value` belong to the row.
+        """
+        if not self.found:
+            return pd.DataFrame()
+        rows = pd.concat([self._rows(number, cell, artifact) for number, (cell, artifact) in enumerate(self.found)], ignore_index=True)
+        facts = pd.DataFrame([self.facts(cell) for cell, _ in self.found])
+        codes = rows.pop("cell").to_numpy()
+        for column in ("seed", "draw", "metric_version"):
+            rows.insert(0, column, facts[column].to_numpy()[codes])
+        for column in facts.columns.difference(["seed", "draw", "metric_version"], sort=False):
+            content = pd.Categorical(facts[column])
+            rows[column] = pd.Categorical.from_codes(content.codes[codes], dtype=content.dtype)
+        rows["score"] = rows["score"].astype("category")
+        return rows
+
+    def curves(self) -> pd.DataFrame:
+        """Mean curves with intervals (images crossed with seeds): one row for each configuration, curve and fraction."""
+        groups: dict[tuple[Any, ...], list[tuple[Cell, Artifact]]] = {}
+        for cell, artifact in self.found:
+            if artifact.group("curves"):
+                facts = self.facts(cell)
+                key = tuple(facts[name] for name in ("dataset", "model", "trainer", "explainer", "family", "metric"))
+                groups.setdefault(key, []).append((cell, artifact))
+        frames = [self._mean_curves(key, members) for key, members in groups.items()]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def costs(self) -> pd.DataFrame:
+        """Passes, seconds and peak memory of each explanation and each evaluation: facts of one run on one machine."""
+        rows, seen = [], set()
+        for cell, artifact in self.found:
+            names = {name: self.facts(cell)[name] for name in ("dataset", "model", "trainer", "explainer")}
+            names |= {"seed": cell.seed, "draw": cell.draw}
+            key = explain_key(cell.explaining)[0]
+            explained = self.store.read("explain", key) if key not in seen else None
+            if explained is not None:
+                rows.append({"stage": "explain", **names, "metric": "", **_spent(explained)})
+            seen.add(key)
+            rows.append({"stage": "evaluate", **names, "metric": self.facts(cell)["metric"], **_spent(artifact)})
+        return pd.DataFrame(rows)
+
+    def classifiers(self) -> Iterator[tuple[dict[str, Any], Training, Artifact, Artifact]]:
+        """Each classifier with its names, weights and history, and predictions."""
+        for dataset, model, trainer, seed in self.grid.classifiers():
+            training = Training(dataset.component, model.component, trainer.component, seed)
+            trained = self.store.read("train", train_key(training)[0])
+            predicted = self.store.read("predict", predict_key(training)[0])
+            if trained is not None and predicted is not None:
+                names = {part: self._labels[part][entry] for part, entry in (("dataset", dataset), ("model", model), ("trainer", trainer))}
+                yield {**names, "seed": seed}, training, trained, predicted
+
+    @cached_property
+    def _labels(self) -> dict[str, dict[Entry[Any], str]]:
+        grid = self.grid
+        axes: tuple[tuple[Entry[Any], ...], ...] = (
+            grid.datasets,
+            grid.models,
+            grid.trainers,
+            grid.explain_on,
+            grid.explainers,
+            grid.metrics,
+        )
+        return {part: varying(entries) for part, entries in zip(PARTS, axes, strict=True)}
+
+    def prediction(self, training: Training) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(N,) each, for the whole test set: true class, predicted class, and its probability."""
+        return self._predictions[training]
+
+    @cached_property
+    def _predictions(self) -> dict[Training, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        found = {}
+        for _, training, _, predicted in self.classifiers():
+            probability, guess = predicted.tensors["logits"].softmax(1).max(1)
+            found[training] = predicted.tensors["labels"].numpy(), guess.numpy(), probability.numpy()
+        return found
+
+    def _rows(self, number: int, cell: Cell, artifact: Artifact) -> pd.DataFrame:
+        index, targets = artifact.tensors["index"].numpy(), artifact.tensors["targets"].numpy()
+        labels, predicted, _ = self._predictions[cell.training]
+        values = {name: value.double().numpy().reshape(-1) for name, value in artifact.group("values").items()}
+        images = np.repeat(index, targets.shape[1])
+        size = len(images)
+        return pd.DataFrame(
+            {
+                "cell": np.int32(number),
+                "index": np.tile(images, len(values)).astype(np.int32),
+                "target": np.tile(targets.reshape(-1), len(values)).astype(np.int16),
+                "label": np.tile(labels[images], len(values)).astype(np.int16),
+                "predicted": np.tile(predicted[images], len(values)).astype(np.int16),
+                "score": np.repeat(list(values), size),
+                "value": np.concatenate(list(values.values())),
+            }
+        )
+
+    def _mean_curves(self, key: tuple[Any, ...], members: list[tuple[Cell, Artifact]]) -> pd.DataFrame:
+        shared = set.intersection(*(set(artifact.tensors["index"].tolist()) for _, artifact in members))
+        frames = []
+        for name in members[0][1].group("curves"):
+            by_seed: dict[int, list[np.ndarray]] = {}
+            for cell, artifact in members:
+                keep = np.isin(artifact.tensors["index"].numpy(), list(shared))
+                by_seed.setdefault(cell.seed, []).append(artifact.tensors[f"curves.{name}"].double().numpy()[keep].mean(axis=1))
+            stacked = np.stack([np.mean(draws, axis=0) for draws in by_seed.values()], axis=1)
+            found = crossed_interval(stacked)
+            numbers = {"fraction": members[0][1].tensors["fractions"].double().numpy(), "mean": found.mean}
+            frames.append(pd.DataFrame({"curve": name, **numbers, "low": found.low, "high": found.high, "images": found.images}))
+        names = ("dataset", "model", "trainer", "explainer", "family", "metric")
+        return pd.concat(frames, ignore_index=True).assign(**dict(zip(names, key, strict=True)))
+
+
+def _spent(artifact: Artifact) -> dict[str, Any]:
+    return {name: artifact.provenance.get(name) for name in ("forward", "backward", "seconds", "peak_bytes")}

@@ -1,0 +1,61 @@
+"""Completeness error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from xaibench import perturb
+from xaibench.problem import Explainer, Explanation, Family, Metric, Passes, Problem, Scores
+from xaibench.seeding import Rng
+
+
+@dataclass(frozen=True)
+class CompletenessError(Metric):
+    """How far the attributions' sum is from the change of output that they claim to divide among the pixels.
+
+    |sum over channels and pixels - total|, where `total` comes with the explanation (for integrated gradients f(x) - f(baseline)). Applies
+    only to explainers that claim completeness (= efficiency, summation-to-delta, conservation). Nothing is ranked, so there are no ties.
+
+    Returns
+    -------
+    Scores
+        `value`: (B, T), absolute, in units of the explained output, 0 or more; lower is better. `relative`: (B, T), `value` / |total|;
+        NaN where the total is 0. Both are NaN where the attributions or the total are.
+
+    Raises
+    ------
+    ValueError
+        If attributions and images differ in batch, targets or spatial size, or there is no total of shape (B, T).
+
+    References
+    ----------
+    Sundararajan, Taly, Yan, Axiomatic Attribution for Deep Networks, ICML 2017 (arXiv:1703.01365), proposition 1.
+    """
+
+    family: ClassVar[Family] = Family.AXIOMATIC
+    higher_is_better: ClassVar[bool | None] = False
+    version: ClassVar[int] = 1
+    paper: ClassVar[str] = "arXiv:1703.01365"
+
+    def unsupported(self, problem: Problem, explainer: Explainer) -> str | None:
+        """Only explainers that claim completeness have such an error."""
+        return None if "completeness" in explainer.claims else "does not claim completeness"
+
+    def passes(self, problem: Problem) -> Passes:
+        """None."""
+        return Passes()
+
+    def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
+        """Score every (image, target)."""
+        perturb.check_shapes(problem, explanation)
+        total, targets = explanation.total, problem.targets.shape
+        if total is None or total.shape != targets:
+            found = "None" if total is None else f"of shape {tuple(total.shape)}"
+            raise ValueError(f"Attributions.total {found}: expected shape {tuple(targets)}, as the targets")
+        total = total.detach().to(torch.float64)
+        error = (explanation.values.detach().to(torch.float64).sum(dim=(2, 3, 4)) - total).abs()
+        relative = torch.where(total == 0, torch.nan, error / total.abs())
+        return Scores({"value": error.to(torch.float32), "relative": relative.to(torch.float32)})
