@@ -39,7 +39,7 @@ def closed_form(problem, effects, metric):
 
 def check_closed_form(metric):
     problem, effects = linear_problem()
-    curve = metric(problem, Attributions(effects), RNG).curves["output"]
+    curve = metric(problem, Attributions(effects), RNG).curves["logit"]
     assert torch.allclose(curve, closed_form(problem, effects, metric), atol=2e-6)
 
 
@@ -64,7 +64,7 @@ def test_the_closed_form_rejects_the_other_metric_and_the_other_poolings(kind):
     other = Insertion if kind is Deletion else Deletion
     faulty = [other(steps=7, output="logit")] + [kind(steps=7, output="logit", pooling=pooling) for pooling in ("abs_sum", "max")]
     for metric in [*faulty, kind(steps=7, removal=Constant(1.0), output="logit"), kind(steps=7)]:
-        assert not torch.allclose(metric(problem, Attributions(effects), RNG).curves["output"], expected, atol=1e-3)
+        assert not torch.allclose(metric(problem, Attributions(effects), RNG).curves["logit"], expected, atol=1e-3)
 
 
 # --- brute force over the rankings of 2 x 2 pixels
@@ -123,7 +123,7 @@ def check_loops(metric, steps):
                 gone = orders[b][t][:count] if isinstance(metric, Deletion) else orders[b][t][count:]
                 points.append(loop_probability(problem, without_pixels(problem.images[b], gone), b, t))
             axis = [count / pixels for count in counts]
-            assert scores.curves["output"][b, t].tolist() == pytest.approx(points, rel=1e-5, abs=1e-7)
+            assert scores.curves["probability"][b, t].tolist() == pytest.approx(points, rel=1e-5, abs=1e-7)
             assert scores.values["value"][b, t].item() == pytest.approx(trapezoids(points, axis), rel=1e-5)
             assert scores.fractions.tolist() == axis
 
@@ -151,7 +151,7 @@ def test_the_removal_operator_decides_what_stands_at_the_empty_end(kind, removal
             problem.model(images).softmax(dim=1).gather(1, problem.targets)
             for images in (removal(problem.images, nothing, problem), problem.images)
         )
-    curve = kind(steps=3, removal=removal)(problem, random_attributions(problem), RNG).curves["output"]
+    curve = kind(steps=3, removal=removal)(problem, random_attributions(problem), RNG).curves["probability"]
     first, last = (full, empty) if kind is Deletion else (empty, full)
     assert torch.allclose(curve[..., 0], first, atol=1e-6)
     assert torch.allclose(curve[..., -1], last, atol=1e-6)
@@ -168,7 +168,7 @@ def test_property_insertion_is_deletion_of_the_least_relevant_read_backwards(see
     values = random_attributions(problem, channels=1, seed=seed).values
     inserted = Insertion(steps=steps)(problem, Attributions(values), RNG)
     deleted = Deletion(steps=steps)(problem, Attributions(-values), RNG)
-    assert torch.equal(inserted.curves["output"], deleted.curves["output"].flip(-1))
+    assert torch.equal(inserted.curves["probability"], deleted.curves["probability"].flip(-1))
     assert torch.allclose(inserted.fractions, 1 - deleted.fractions.flip(0))
     assert torch.allclose(inserted.values["value"], deleted.values["value"], atol=1e-6)
 
@@ -177,10 +177,10 @@ def test_reversed_attributions_swap_the_ends():
     problem = conv_problem()
     attributions = random_attributions(problem)
     reverse = Attributions(-attributions.values)
-    most = Deletion(steps=6)(problem, attributions, RNG).curves["output"]
-    least = Deletion(steps=6)(problem, reverse, RNG).curves["output"]
-    assert torch.equal(Insertion(steps=6)(problem, attributions, RNG).curves["output"], least.flip(-1))
-    assert torch.equal(Insertion(steps=6)(problem, reverse, RNG).curves["output"], most.flip(-1))
+    most = Deletion(steps=6)(problem, attributions, RNG).curves["probability"]
+    least = Deletion(steps=6)(problem, reverse, RNG).curves["probability"]
+    assert torch.equal(Insertion(steps=6)(problem, attributions, RNG).curves["probability"], least.flip(-1))
+    assert torch.equal(Insertion(steps=6)(problem, reverse, RNG).curves["probability"], most.flip(-1))
     assert not torch.allclose(most, least, atol=1e-3)
 
 
@@ -193,5 +193,5 @@ def test_area_and_curve_of_a_constant_classifier_are_its_probability(kind):
     one = torch.ones(1, dtype=torch.int64)
     problem = Problem(model, torch.rand(1, 1, 3, 3), one[:, None], one, index=one, background=torch.rand(2, 1, 3, 3))
     scores = kind(steps=4)(problem, Attributions(torch.rand(1, 1, 1, 3, 3)), RNG)
-    assert torch.allclose(scores.curves["output"], torch.tensor(2 / 3))
+    assert torch.allclose(scores.curves["probability"], torch.tensor(2 / 3))
     assert scores.values["value"].item() == pytest.approx(2 / 3, rel=1e-6)

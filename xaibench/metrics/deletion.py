@@ -35,7 +35,7 @@ class Deletion(Metric):
     -------
     Scores
         `value`: (B, T), area, output x fraction of pixels, in [0, 1] for a probability; lower is better. `tied`: (B, T), share of pixels
-        whose place in the ranking was drawn. Curve `output`: (B, T, steps + 1), over the fraction removed. NaN where the attributions hold
+        whose place in the ranking was drawn. Curve named as `output`: (B, T, steps + 1), over the fraction removed. NaN where the attributions hold
         a NaN, or the classifier gives one.
 
     Raises
@@ -72,4 +72,4 @@ class Deletion(Metric):
         logits = perturb.curves(problem, ranked, self.removal, self.steps, first="most")
         curve = perturb.outputs(logits, problem.targets, self.output)
         removed = perturb.fractions(problem, self.steps)
-        return Scores({"value": perturb.area(curve, removed), "tied": ranked.tied}, {"output": curve}, removed)
+        return Scores({"value": perturb.area(curve, removed), "tied": ranked.tied}, {self.output: curve}, removed)

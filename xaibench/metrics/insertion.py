@@ -38,7 +38,7 @@ class Insertion(Metric):
     -------
     Scores
         `value`: (B, T), area, output x fraction of pixels, in [0, 1] for a probability; higher is better. `tied`: (B, T), share of pixels
-        whose place in the ranking was drawn. Curve `output`: (B, T, steps + 1), over the fraction put back. NaN where the attributions hold
+        whose place in the ranking was drawn. Curve named as `output`: (B, T, steps + 1), over the fraction put back. NaN where the attributions hold
         a NaN, or the classifier gives one.
 
     Raises
@@ -77,4 +77,4 @@ class Insertion(Metric):
         curve = perturb.outputs(logits, problem.targets, self.output).flip(-1)
         counts = perturb.counts(problem, self.steps)
         inserted = (counts[-1] - counts.flip(0)) / counts[-1].to(torch.float64)
-        return Scores({"value": perturb.area(curve, inserted), "tied": ranked.tied}, {"output": curve}, inserted)
+        return Scores({"value": perturb.area(curve, inserted), "tied": ranked.tied}, {self.output: curve}, inserted)

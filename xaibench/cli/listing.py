@@ -1,0 +1,86 @@
+"""`xaibench list`: the components and studies that can be chosen, with what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from xaibench.cli.request import GROUPS, Request, study_content
+from xaibench.component import Component, ConfigurationError, build
+from xaibench.problem import Explainer, Metric
+
+PLURALS = {"datasets": "dataset", "models": "model", "trainers": "trainer", "explainers": "explainer", "metrics": "metric"}
+HELP = "usage: xaibench list [datasets | models | trainers | explainers | metrics | experiments] [--config-dir FOLDER]"
+
+
+def main(argv: list[str]) -> int:
+    """Print one group, or all."""
+    if any(word in ("-h", "--help") for word in argv):
+        print(HELP)
+        return 0
+    words = [word for word in argv if not word.startswith("-") and (not argv.index(word) or argv[argv.index(word) - 1] != "--config-dir")]
+    chosen = words or [*PLURALS, "experiments"]
+    request = Request([word for word in argv if word not in words])
+    console = Console(width=None if Console().is_terminal else 160)
+    for word in chosen:
+        if word == "experiments":
+            console.print(_experiments(request))
+        elif word in PLURALS:
+            console.print(_group(request, PLURALS[word], word))
+        else:
+            raise ConfigurationError(f"list {word}: expected one of {', '.join([*PLURALS, 'experiments'])}")
+    return 0
+
+
+def components(request: Request, group: str) -> dict[str, Component]:
+    """All components of a group at their configured values, by name."""
+    assert group in GROUPS
+    names = request.loader.get_group_options(group)
+    config = request.compose([f"+{group}@entries.{name}={name}" for name in names])
+    from omegaconf import OmegaConf
+
+    specs: Any = OmegaConf.to_container(config["entries"], resolve=True)
+    return {name: build(specs[name], group) for name in names}
+
+
+def _group(request: Request, group: str, title: str) -> Table:
+    found = components(request, group)
+    table = Table(title=f"{len(found)} {title}", title_justify="left")
+    extra = {"explainer": ("family", "claims", "paper"), "metric": ("family", "better", "paper")}.get(group, ())
+    for column in ("name", *extra, "what it is", "fields"):
+        table.add_column(column, overflow="fold")
+    for name, component in found.items():
+        fields = ", ".join(f"{field.name}={_short(getattr(component, field.name))}" for field in dataclasses.fields(component))
+        table.add_row(name, *_facts(component), _first_sentence(component), fields)
+    return table
+
+
+def _facts(component: Component) -> tuple[str, ...]:
+    if isinstance(component, Explainer):
+        return component.family.value, ", ".join(sorted(component.claims)), component.paper
+    if isinstance(component, Metric):
+        better = {True: "higher", False: "lower", None: "neither"}[component.higher_is_better]
+        return component.family.value, better, component.paper
+    return ()
+
+
+def _first_sentence(component: Component) -> str:
+    text = (type(component).__doc__ or "").strip()
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def _short(value: Any) -> str:
+    return type(value).__name__ if isinstance(value, Component) else str(value)
+
+
+def _experiments(request: Request) -> Table:
+    names = request.loader.get_group_options("experiment")
+    table = Table(title=f"{len(names)} experiments", title_justify="left")
+    for column in ("name", "title", "command"):
+        table.add_column(column)
+    for name in names:
+        table.add_row(name, str(study_content(request.loader, name).get("title", "")), f"xaibench run experiment={name}")
+    return table
