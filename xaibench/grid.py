@@ -65,9 +65,14 @@ class Cell:
         """Key of the cell's scores."""
         return evaluate_key(self.explaining, self.metric.component)[0]
 
-    def __str__(self) -> str:
-        names = (self.dataset.name, self.model.name, f"seed {self.seed}", self.explainer.name, self.metric.name)
+    @property
+    def name(self) -> str:
+        """The explanation's name in messages."""
+        names = (self.dataset.name, self.model.name, f"seed {self.seed}", self.explainer.name)
         return " ".join(names) + (f" draw {self.draw}" if self.draw else "")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.metric.name}"
 
 
 @dataclass(frozen=True)
@@ -150,15 +155,26 @@ def run(grid: Grid, stages: Stages, failures: Path, progress: Callable[[Cell], N
     if not grid.explainers:
         for dataset, model, trainer, seed in grid.classifiers():
             _classifier(Training(dataset.component, model.component, trainer.component, seed), stages, failures)
-    for planned in plan(grid, stages.store):
-        cell = planned.cell
-        if planned.status == "to do":
-            broken = _classifier(cell.training, stages, failures)
-            if broken:
-                _record(failures, planned.key, str(cell), broken, "")
-            else:
-                _attempt(lambda cell=cell: stages.evaluate(cell.explaining, cell.metric.component), str(cell), planned.key, failures)  # type: ignore[misc]
-        progress(cell)
+    for _, group in itertools.groupby(plan(grid, stages.store), key=lambda planned: planned.cell.explaining):
+        members, start = list(group), time.perf_counter()
+        for planned in members:
+            if planned.status == "to do":
+                _cell(planned, stages, failures)
+            progress(planned.cell)
+        todo = [planned for planned in members if planned.status == "to do"]
+        if todo:
+            failed = sum(not stages.store.has("evaluate", planned.key) for planned in todo)
+            told = f"{len(todo) - failed} scores" + (f", {failed} failed" if failed else "")
+            log.info("%s: %s (%.1f s)", members[0].cell.name, told, time.perf_counter() - start)
+
+
+def _cell(planned: Planned, stages: Stages, failures: Path) -> None:
+    cell = planned.cell
+    broken = _classifier(cell.training, stages, failures)
+    if broken:
+        _record(failures, planned.key, str(cell), broken, "")
+    else:
+        _attempt(lambda: stages.evaluate(cell.explaining, cell.metric.component), str(cell), planned.key, failures)
 
 
 def _classifier(training: Training, stages: Stages, failures: Path) -> str | None:
@@ -235,7 +251,7 @@ def _attempt(compute: Callable[[], Any], name: str, key: str, failures: Path) ->
         _record(failures, key, name, message, traceback.format_exc())
     else:
         (failures / f"{key}.json").unlink(missing_ok=True)
-        log.info("done %s (%.1f s)", name, time.perf_counter() - start)
+        log.debug("done %s (%.1f s)", name, time.perf_counter() - start)
 
 
 def _record(failures: Path, key: str, name: str, message: str, trace: str) -> None:
