@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import inspect
 import math
 import types
 import typing
@@ -90,8 +91,23 @@ def build(spec: Mapping[str, Any], where: str = "") -> Any:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise ConfigurationError(f"{where}.{key}={value!r}: expected a field of {name} ({', '.join(known) or 'it has none'}){hint}")
-        values[key] = build(value, f"{where}.{key}") if isinstance(value, Mapping) and "_target_" in value else value
+        values[key] = _built(value, f"{where}.{key}")
+    if inspect.isabstract(cls):
+        raise ConfigurationError(f"{where}._target_={target!r}: expected a component class that is not abstract")
+    absent = [field.name for field in dataclasses.fields(cls) if field.name not in values and _required(field)]
+    if absent:
+        raise ConfigurationError(f"{where}.{absent[0]}: expected a value; {name} has no default for it")
     return cls(**values)
+
+
+def _built(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping) and "_target_" in value:
+        return build(value, where)
+    return [_built(item, where) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def describe(component: Any) -> Any:
@@ -141,7 +157,7 @@ def _fit(value: Any, hint: Any) -> tuple[Any, str]:
     if hint is type(None):
         return value, "" if value is None else "null"
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value), "" if not math.isnan(value) else "a number"
+        return float(value), "" if math.isfinite(value) else "a finite number"
     good = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
     return value, "" if good else _name(hint)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from xaibench.problem import Passes
 
@@ -51,22 +52,24 @@ class Cost:
 def measure(model: nn.Module | None = None) -> Iterator[Cost]:
     """Count the model's passes, and take time and peak memory, until the context ends."""
     cost = Cost()
+    handles: list[RemovableHandle] = []
 
     def count(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         cost.forward += len(output)
         if output.requires_grad:
-            output.register_hook(count_backward)
+            handles.append(output.register_hook(count_backward))
 
     def count_backward(gradient: Tensor) -> None:
         cost.backward += len(gradient)
 
-    handle = model.register_forward_hook(count) if model is not None else None
+    if model is not None:
+        handles.append(model.register_forward_hook(count))
     _reset_peak()
     start = time.perf_counter()
     try:
         yield cost
     finally:
-        if handle is not None:
+        for handle in handles:
             handle.remove()
         if torch.cuda.is_available():
             torch.cuda.synchronize()

@@ -16,11 +16,11 @@ from typing import Any, Generic, Literal, TypeVar
 import torch
 from torch import nn
 
-from xaibench.component import Component, ConfigurationError, describe
+from xaibench.component import Component, ConfigurationError
 from xaibench.problem import Dataset, Explainer, Metric, Model, Passes, Problem, Training
 from xaibench.seeding import global_seed
 from xaibench.selection import ExplainOn
-from xaibench.stages import Explaining, Stages, UnsupportedError, arrays_of, evaluate_key, predict_key
+from xaibench.stages import Explaining, Stages, UnsupportedError, arrays_of, evaluate_key, explain_key, predict_key, train_key
 from xaibench.store import Store
 from xaibench.training import Trainer
 
@@ -132,7 +132,11 @@ def check(grid: Grid) -> None:
         raise ConfigurationError(f"model={grid.models[0].name} with dataset={grid.datasets[0].name}: {reason}")
     for dataset_entry, model_entry in sorted(fits, key=lambda pair: (pair[0].name, pair[1].name)):
         dataset = dataset_entry.component
-        images = arrays_of(dataset).test.images[:2]
+        test = arrays_of(dataset).test
+        for explain_on in grid.explain_on if grid.explainers else ():
+            if explain_on.component.indices is not None:
+                explain_on.component.rows(test.labels, test.labels, dataset.subset_seed)
+        images = test.images[:2]
         with torch.inference_mode():
             logits = untrained(model_entry.component, dataset.shape, len(dataset.classes))(images)
         if logits.shape != (len(images), len(dataset.classes)) or not logits.isfinite().all():
@@ -143,7 +147,8 @@ def check(grid: Grid) -> None:
 def run(grid: Grid, stages: Stages, failures: Path, progress: Callable[[Cell], None] = lambda cell: None) -> None:
     """Compute every cell that is not in the store. A failing cell is recorded in `failures` and does not stop the others.
 
-    A classifier whose failure is on record is not trained again, and its cells fail with it: delete the record to retry.
+    A classifier whose failure is on record is not trained again, and its cells fail with it: delete the record to retry. Classifiers
+    and explanations of cached cells are restored where they are absent.
 
     Parameters
     ----------
@@ -155,41 +160,72 @@ def run(grid: Grid, stages: Stages, failures: Path, progress: Callable[[Cell], N
     if not grid.explainers:
         for dataset, model, trainer, seed in grid.classifiers():
             _classifier(Training(dataset.component, model.component, trainer.component, seed), stages, failures)
-    for _, group in itertools.groupby(plan(grid, stages.store), key=lambda planned: planned.cell.explaining):
+    for explaining, group in itertools.groupby(plan(grid, stages.store), key=lambda planned: planned.cell.explaining):
         members, start = list(group), time.perf_counter()
+        todo = [planned for planned in members if planned.status == "to do"]
+        wanted = todo or (any(planned.status == "cached" for planned in members) and not complete(explaining, stages.store))
+        broken = _explanation(members[0].cell, stages, failures) if wanted else None
         for planned in members:
             if planned.status == "to do":
-                _cell(planned, stages, failures)
+                _cell(planned, broken, stages, failures)
             progress(planned.cell)
-        todo = [planned for planned in members if planned.status == "to do"]
         if todo:
             failed = sum(not stages.store.has("evaluate", planned.key) for planned in todo)
             told = f"{len(todo) - failed} scores" + (f", {failed} failed" if failed else "")
             log.info("%s: %s (%.1f s)", members[0].cell.name, told, time.perf_counter() - start)
 
 
-def _cell(planned: Planned, stages: Stages, failures: Path) -> None:
+def missing(grid: Grid, cells: list[Planned], store: Store) -> list[str]:
+    """Keys under which `run` records why a classifier or an explanation cannot be had, of those that are not in the store."""
+    if not grid.explainers:
+        trainings = [
+            Training(dataset.component, model.component, trainer.component, seed) for dataset, model, trainer, seed in grid.classifiers()
+        ]
+        return [predict_key(training)[0] for training in trainings if not _trained(training, store)]
+    wanted = dict.fromkeys(planned.cell.explaining for planned in cells if planned.status != "skipped")
+    lacking = [explaining for explaining in wanted if not complete(explaining, store)]
+    return list(dict.fromkeys(key for item in lacking for key in (predict_key(item.training)[0], explain_key(item)[0])))
+
+
+def complete(explaining: Explaining, store: Store) -> bool:
+    """Whether the explanation and its classifier are in the store: tables and figures show them beside the scores."""
+    return _trained(explaining.training, store) and store.has("explain", explain_key(explaining)[0])
+
+
+def _trained(training: Training, store: Store) -> bool:
+    return store.has("train", train_key(training)[0]) and store.has("predict", predict_key(training)[0])
+
+
+def _cell(planned: Planned, broken: dict[str, str] | None, stages: Stages, failures: Path) -> None:
     cell = planned.cell
-    broken = _classifier(cell.training, stages, failures)
     if broken:
-        _record(failures, planned.key, str(cell), broken, "")
+        _record(failures, planned.key, str(cell), broken["message"], broken["traceback"])
     else:
         _attempt(lambda: stages.evaluate(cell.explaining, cell.metric.component), str(cell), planned.key, failures)
 
 
-def _classifier(training: Training, stages: Stages, failures: Path) -> str | None:
-    """Make sure that the classifier and its predictions are there; the message if they cannot be had."""
-    key = predict_key(training)[0]
-    if not stages.store.has("predict", key) and not failure(key, failures):
-        name = f"{type(training.model).__name__} on {type(training.dataset).__name__}, seed {training.seed}"
-        _attempt(lambda: stages.predict(training), name, key, failures)
+def _explanation(cell: Cell, stages: Stages, failures: Path) -> dict[str, str] | None:
+    """Make sure that the cell's classifier and explanation are there; the record of the failure if they cannot be had."""
+    key, broken = explain_key(cell.explaining)[0], _classifier(cell.training, stages, failures)
+    if broken or stages.store.has("explain", key):
+        return broken
+    _attempt(lambda: stages.explain(cell.explaining), cell.name, key, failures)
     return failure(key, failures)
 
 
-def failure(key: str, failures: Path) -> str | None:
-    """The message of a cell's last failure, or None."""
+def _classifier(training: Training, stages: Stages, failures: Path) -> dict[str, str] | None:
+    """Make sure that the classifier and its predictions are there; the record of the failure if they cannot be had."""
+    key = predict_key(training)[0]
+    if not _trained(training, stages.store) and not failure(key, failures):
+        name = f"{type(training.model).__name__} on {type(training.dataset).__name__}, seed {training.seed}"
+        _attempt(lambda: (stages.train(training), stages.predict(training)), name, key, failures)
+    return failure(key, failures)
+
+
+def failure(key: str, failures: Path) -> dict[str, str] | None:
+    """Message and traceback of the last failure of a cell, an explanation or a classifier, or None."""
     path = failures / f"{key}.json"
-    return json.loads(path.read_text())["message"] if path.exists() else None
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 @lru_cache(maxsize=8)
@@ -257,31 +293,3 @@ def _attempt(compute: Callable[[], Any], name: str, key: str, failures: Path) ->
 def _record(failures: Path, key: str, name: str, message: str, trace: str) -> None:
     failures.mkdir(parents=True, exist_ok=True)
     (failures / f"{key}.json").write_text(json.dumps({"cell": name, "message": message, "traceback": trace}, indent=1))
-
-
-def varying(entries: tuple[Entry[Any], ...]) -> dict[Entry[Any], str]:
-    """Labels: the name, with the fields in which entries of the same name differ, as ``integrated_gradients[steps=50]``."""
-    labels = {}
-    for entry in entries:
-        namesakes = [flat(other.component) for other in entries if other.name == entry.name]
-        mine = flat(entry.component)
-        differ = [name for name in mine if any(other.get(name) != mine[name] for other in namesakes)]
-        labels[entry] = entry.name + (f"[{', '.join(f'{name}={_text(mine[name])}' for name in differ)}]" if differ else "")
-    return labels
-
-
-def flat(component: Component) -> dict[str, Any]:
-    """Field values by dotted name, classes of nested components included."""
-
-    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                yield from walk(f"{prefix}.{name}" if prefix else name, inner)
-        else:
-            yield prefix, value
-
-    return {name: value for name, value in walk("", describe(component)) if name != "class"}
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import hashlib
-import importlib
 import importlib.metadata
-import importlib.util
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -83,18 +81,32 @@ def _collect(name: str, found: dict[str, str]) -> None:
         for imported in imports:
             _collect(imported, found)
     if library is not None:
-        found[library] = importlib.metadata.version(library)
+        found[library] = _installed(library)
+
+
+@lru_cache(maxsize=None)
+def _installed(library: str) -> str:
+    return importlib.metadata.version(library)
 
 
 def _source(name: str) -> Path:
-    loaded = sys.modules.get(name)
-    origin = getattr(loaded, "__file__", None)
-    if origin is None:
-        found = importlib.util.find_spec(name)
-        origin = found.origin if found is not None else None
-    if origin is None:
+    """A module's source file; for one of this package without importing it."""
+    path = _inside(name)
+    if path is None and name in sys.modules:
+        origin = getattr(sys.modules[name], "__file__", None)
+        path = Path(origin) if origin else None
+    if path is None:
         raise ValueError(f"module {name!r}: expected a source file, which its results' keys depend on")
-    return Path(origin)
+    return path
+
+
+def _inside(name: str) -> Path | None:
+    """The file of a module of this package, or None if there is no such module."""
+    first, *rest = name.split(".")
+    if first != PACKAGE:
+        return None
+    place = Path(__file__).parent.joinpath(*rest)
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 @lru_cache(maxsize=None)
@@ -107,7 +119,7 @@ def _facts(path: Path) -> tuple[str | None, str | None, tuple[str, ...]]:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.targets[0], ast.Name):
             version = str(node.value.value) if node.targets[0].id == "VERSION" else version
             library = str(node.value.value) if node.targets[0].id == "LIBRARY" else library
-    for inner in ast.walk(tree):
+    for inner in _running(tree):
         if isinstance(inner, ast.ImportFrom) and inner.module and inner.module.split(".")[0] == PACKAGE:
             imports |= {_module(inner.module, alias.name) for alias in inner.names}
         elif isinstance(inner, ast.Import):
@@ -115,12 +127,15 @@ def _facts(path: Path) -> tuple[str | None, str | None, tuple[str, ...]]:
     return version, library, tuple(sorted(imports - {f"{PACKAGE}.component"}))
 
 
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those below ``if TYPE_CHECKING``, which never run."""
+    yield node
+    skipped = node.body if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else []
+    for child in ast.iter_child_nodes(node):
+        if child not in skipped:
+            yield from _running(child)
+
+
 def _module(module: str, name: str) -> str:
     """`from module import name` imports the module `module.name` if there is one, else `module`."""
-    nested = f"{module}.{name}"
-    if nested in sys.modules:
-        return nested
-    try:
-        return nested if importlib.util.find_spec(nested) is not None else module
-    except ModuleNotFoundError:
-        return module
+    return f"{module}.{name}" if _inside(f"{module}.{name}") else module

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xaibench.grid import Cell, Entry, Grid, flat, varying
+from xaibench.component import Component, describe
+from xaibench.grid import Cell, Entry, Grid
 from xaibench.problem import Training
-from xaibench.stages import explain_key, predict_key, train_key
+from xaibench.stages import Explaining, explain_key, predict_key, train_key
 from xaibench.stats import crossed_interval
 from xaibench.store import Artifact, Store
 
@@ -27,7 +28,7 @@ class Results:
     Attributes
     ----------
     grid, store
-        Cells that are not in the store are left out.
+        Cells that are not in the store, or whose classifier is not, are left out.
     """
 
     grid: Grid
@@ -37,7 +38,11 @@ class Results:
     def found(self) -> list[tuple[Cell, Artifact]]:
         """All cells with their scores."""
         pairs = [(cell, self.store.read("evaluate", cell.key())) for cell in self.grid.cells()]
-        return [(cell, artifact) for cell, artifact in pairs if artifact is not None]
+        return [(cell, artifact) for cell, artifact in pairs if artifact is not None and cell.training in self._predictions]
+
+    def read(self) -> bool:
+        """Read everything, so that the store finds what is damaged; whether there are explanations."""
+        return bool(self._predictions and self._explaining)
 
     def facts(self, cell: Cell) -> dict[str, Any]:
         """The columns that name a cell: labels, seed, draw, families, direction, version, and every field of every component."""
@@ -82,17 +87,22 @@ class Results:
 
     def costs(self) -> pd.DataFrame:
         """Passes, seconds and peak memory of each explanation and each evaluation: facts of one run on one machine."""
-        rows, seen = [], set()
+        rows, explaining = [], dict(self._explaining)
         for cell, artifact in self.found:
             names = {name: self.facts(cell)[name] for name in ("dataset", "model", "trainer", "explainer")}
             names |= {"seed": cell.seed, "draw": cell.draw}
-            key = explain_key(cell.explaining)[0]
-            explained = self.store.read("explain", key) if key not in seen else None
+            explained = explaining.pop(cell.explaining, None)
             if explained is not None:
-                rows.append({"stage": "explain", **names, "metric": "", **_spent(explained)})
-            seen.add(key)
+                rows.append({"stage": "explain", **names, "metric": "", **explained})
             rows.append({"stage": "evaluate", **names, "metric": self.facts(cell)["metric"], **_spent(artifact)})
         return pd.DataFrame(rows)
+
+    @cached_property
+    def _explaining(self) -> dict[Explaining, dict[str, Any]]:
+        """What each explanation cost."""
+        wanted = dict.fromkeys(cell.explaining for cell, _ in self.found)
+        read = {explaining: self.store.read("explain", explain_key(explaining)[0]) for explaining in wanted}
+        return {explaining: _spent(artifact) for explaining, artifact in read.items() if artifact is not None}
 
     def classifiers(self) -> Iterator[tuple[dict[str, Any], Training, Artifact, Artifact]]:
         """Each classifier with its names, weights and history, and predictions."""
@@ -165,3 +175,31 @@ class Results:
 
 def _spent(artifact: Artifact) -> dict[str, Any]:
     return {name: artifact.provenance.get(name) for name in ("forward", "backward", "seconds", "peak_bytes")}
+
+
+def varying(entries: tuple[Entry[Any], ...]) -> dict[Entry[Any], str]:
+    """Labels: the name, with the fields in which entries of the same name differ, as ``integrated_gradients[steps=50]``."""
+    labels = {}
+    for entry in entries:
+        namesakes = [flat(other.component) for other in entries if other.name == entry.name]
+        mine = flat(entry.component)
+        differ = [name for name in mine if any(other.get(name) != mine[name] for other in namesakes)]
+        labels[entry] = entry.name + (f"[{', '.join(f'{name}={_text(mine[name])}' for name in differ)}]" if differ else "")
+    return labels
+
+
+def flat(component: Component) -> dict[str, Any]:
+    """Field values by dotted name, classes of nested components included."""
+
+    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                yield from walk(f"{prefix}.{name}" if prefix else name, inner)
+        else:
+            yield prefix, value
+
+    return {name: value for name, value in walk("", describe(component)) if name != "class"}
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

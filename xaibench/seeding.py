@@ -76,7 +76,7 @@ class Each:
 
     def uniform(self, *shape: int) -> Tensor:
         """(B, *shape) float32, uniform on (0, 1)."""
-        return _unit(self.bits(*shape)).to(torch.float32)
+        return _unit(self.bits(*shape)).to(torch.float32).clamp(max=1 - 2.0**-24)  # the nearest float32 may be 1
 
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) float32, standard normal (inverse distribution function of 52 random bits)."""

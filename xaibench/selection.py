@@ -55,7 +55,7 @@ class ExplainOn(Component):
         """Positions in the test set, ascending."""
         size = len(labels)
         if self.indices is not None:
-            if any(index >= size for index in self.indices):
+            if not self.indices or max(self.indices) >= size:
                 raise ConfigurationError(f"explain_on.indices={self.indices}: expected positions below {size}, the size of the test set")
             return torch.tensor(sorted(set(self.indices)))
         order = torch.arange(size)
@@ -63,7 +63,7 @@ class ExplainOn(Component):
             order = torch.randperm(size, generator=torch.Generator().manual_seed(subset_seed))
         order = order[self._fits(labels, predicted)[order]]
         if self.per_class is not None:
-            of_class = torch.nn.functional.one_hot(labels[order])
+            of_class = torch.nn.functional.one_hot(labels[order], int(labels.max()) + 1)
             rank = (of_class.cumsum(0) * of_class).sum(1)  # 1 for the first image of its class
             order = order[rank <= self.per_class]
         chosen = order[: self.count]
@@ -78,7 +78,7 @@ class ExplainOn(Component):
         if self.targets == "label":
             return labels[:, None]
         chosen = tuple(range(classes)) if self.targets == "all" else tuple(int(target) for target in self.targets)
-        if max(chosen) >= classes:
+        if not chosen or max(chosen) >= classes:
             raise ConfigurationError(f"explain_on.targets={self.targets}: expected classes below {classes}")
         return torch.tensor(chosen).repeat(len(labels), 1)
 

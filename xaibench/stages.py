@@ -143,8 +143,8 @@ class Stages:
         def compute() -> Artifact:
             test = arrays_of(training.dataset).test
             network, images = self.network(training), test.images.to(self.runtime.torch_device())
+            chunk = chunk_size(network, tuple(images.shape[1:]), images.device)
             with measure(network) as cost:
-                chunk = chunk_size(network, tuple(images.shape[1:]), images.device)
                 count = torch.zeros(len(images), 1, dtype=torch.int64, device=images.device)
                 problem = Problem(network, images, count, count[:, 0], count[:, 0], images[:1], chunk=chunk)
                 found = logits(problem, len(images), lambda rows: images[rows])

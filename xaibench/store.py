@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,7 @@ class Store:
         folder = self.folder(stage, key)
         try:
             return _load(folder)
-        except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
             log.warning("damaged result %s/%s (%s): it will be computed again", stage, key[:12], error)
             shutil.rmtree(folder, ignore_errors=True)
             return None
@@ -95,20 +95,31 @@ class Store:
         """Put a result into its place, whole or not at all."""
         place = self.folder(stage, key)
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{key[:12]}-", dir=place.parent))
+        temporary = place.with_name(f".{key[:12]}-{uuid.uuid4().hex}")
+        temporary.mkdir()
         try:
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in artifact.tensors.items()}
+            # clones, because safetensors refuses tensors that share memory
+            tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in artifact.tensors.items()}
             safetensors.torch.save_file(tensors, temporary / PAYLOAD)
             written = {"written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
             (temporary / PROVENANCE).write_text(json.dumps(artifact.provenance | written, indent=1))
+            # safetensors makes its file for its owner alone, whatever the umask says: others may share this store
+            (temporary / PAYLOAD).chmod((temporary / PROVENANCE).stat().st_mode)
             checksums = {name: _sha256(temporary / name) for name in (PAYLOAD, PROVENANCE)}
-            (temporary / SPEC).write_text(json.dumps({"key": key, "spec": spec, "checksums": checksums}, indent=1))
-            with contextlib.suppress(OSError):  # another writer was first: its result is as good
-                temporary.rename(place)
+            content = {"key": key, "spec": spec, "checksums": checksums, "spec_sha256": _spec_sha256(spec)}
+            (temporary / SPEC).write_text(json.dumps(content, indent=1))
+            self._place(temporary, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        if not self.has(stage, key):
-            raise OSError(f"{place}: expected to be able to write the result there")
+
+    def _place(self, temporary: Path, place: Path) -> None:
+        for _ in range(2):
+            with contextlib.suppress(OSError):  # another writer was first: its result is as good
+                temporary.rename(place)
+            if (place / SPEC).is_file():
+                return
+            shutil.rmtree(place, ignore_errors=True)  # an interrupted removal left it without its spec
+        raise OSError(f"{place}: expected to be able to write the result there")
 
     def keys(self, stage: str) -> list[str]:
         """Keys of all results of a stage."""
@@ -131,12 +142,18 @@ class Store:
 
 
 def _load(folder: Path) -> Artifact:
-    checksums = json.loads((folder / SPEC).read_text())["checksums"]
-    for name, expected in checksums.items():
-        if _sha256(folder / name) != expected:
+    content = json.loads((folder / SPEC).read_text())
+    if content["key"] != folder.name or content.get("spec_sha256") not in (None, _spec_sha256(content["spec"])):
+        raise ValueError(f"{SPEC} does not have its checksum")
+    for name in (PAYLOAD, PROVENANCE):
+        if _sha256(folder / name) != content["checksums"][name]:
             raise ValueError(f"{name} does not have its checksum")
     tensors = safetensors.torch.load_file(folder / PAYLOAD)
     return Artifact(tensors, json.loads((folder / PROVENANCE).read_text()))
+
+
+def _spec_sha256(spec: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -125,7 +125,7 @@ def fit(model: Model, arrays: Arrays, classes: int, trainer: Trainer, seed: int,
         runner.fit(module, ArraysModule(arrays, recipe.batch_size, seed, device))
     weights = best.weights if recipe.keep == "best" else network.state_dict()
     history = {column: torch.tensor([row[column] for row in module.history], dtype=torch.float64) for column in module.history[0]}
-    losses = history["train_loss"].tolist()
+    losses = history["train_loss"].tolist() + history["validation_loss"].tolist()
     if not weights or not all(map(math.isfinite, losses)):
         raise TrainingError(f"trainer.learning_rate={recipe.learning_rate}: expected finite losses, got {losses}; try a smaller one")
     return Trained({name: value.detach().cpu().contiguous() for name, value in weights.items()}, history)

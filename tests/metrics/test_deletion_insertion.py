@@ -64,7 +64,7 @@ def test_the_closed_form_rejects_the_other_metric_and_the_other_poolings(kind):
     other = Insertion if kind is Deletion else Deletion
     faulty = [other(steps=7, output="logit")] + [kind(steps=7, output="logit", pooling=pooling) for pooling in ("abs_sum", "max")]
     for metric in [*faulty, kind(steps=7, removal=Constant(1.0), output="logit"), kind(steps=7)]:
-        assert not torch.allclose(metric(problem, Attributions(effects), RNG).curves["logit"], expected, atol=1e-3)
+        assert not torch.allclose(metric(problem, Attributions(effects), RNG).curves[metric.output], expected, atol=1e-3)
 
 
 # --- brute force over the rankings of 2 x 2 pixels

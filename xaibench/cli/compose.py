@@ -11,10 +11,16 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from xaibench.claims.base import Claim
 from xaibench.cli.request import GROUPS, Choice, Request
 from xaibench.component import ConfigurationError, build
 from xaibench.grid import Entry, Grid
+from xaibench.pictures import Picture
 from xaibench.stages import Runtime
+from xaibench.tracking import Tracker
+
+PICTURE = "xaibench.pictures.Picture"
+FIGURES = ("curves", "maps", "all_classes", "learning_curves", "confusion_matrix")
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,10 @@ class Settings:
     study: str
     title: str
     figures: tuple[str, ...]
-    claims: tuple[dict[str, Any], ...]
+    claims: tuple[Claim, ...]
+    pictures: dict[str, Picture]
     reference: dict[str, Any]
-    tracker: dict[str, Any]
+    tracker: Tracker
     runtime: Runtime
     results: Path
     store: Path
@@ -91,17 +98,23 @@ def of_job(config: DictConfig, choices: dict[str, str]) -> tuple[Grid, Settings]
 
 def settings(config: DictConfig) -> Settings:
     """The settings of a composed configuration."""
-    runtime, study = _plain(config, "runtime"), str(config["study"])
+    runtime, study, figures = _plain(config, "runtime"), str(config["study"]), _plain(config, "figures")
+    if not isinstance(figures, list) or not set(figures) <= set(FIGURES):
+        raise ConfigurationError(f"figures={figures}: expected a list of {', '.join(FIGURES)}")
+    threads = runtime["threads"]
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ConfigurationError(f"runtime.threads={threads!r}: expected an integer >= 1, or null")
     results = Path(runtime["results"]).absolute()
     store = runtime["store"] or os.environ.get("XAIBENCH_STORE") or results / "store"
     return Settings(
         study=study,
         title=str(config.get("title") or study),
-        figures=tuple(config["figures"]),
-        claims=tuple(dict(claim) for claim in _plain(config, "claims")),
+        figures=tuple(figures),
+        claims=tuple(build(claim, f"claims[{number}]") for number, claim in enumerate(_plain(config, "claims"))),
+        pictures={name: build({"_target_": PICTURE} | fields, f"pictures.{name}") for name, fields in _plain(config, "pictures").items()},
         reference=_plain(config, "reference"),
-        tracker=_plain(config, "tracker"),
-        runtime=Runtime(str(runtime["device"]), runtime["threads"]),
+        tracker=build(_plain(config, "tracker"), "tracker"),
+        runtime=Runtime(str(runtime["device"]), threads),
         results=results,
         store=Path(store).absolute(),
     )

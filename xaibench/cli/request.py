@@ -69,14 +69,19 @@ class Request:
     """
 
     def __init__(self, argv: list[str]) -> None:
-        self.flags: argparse.Namespace = get_args_parser().parse_args(argv)
+        parser: argparse.ArgumentParser = get_args_parser()
+        parser.prog = "xaibench"
+        self.flags: argparse.Namespace = parser.parse_intermixed_args(argv)  # -m may stand among the overrides
         self.search_path = _search_path(self.flags.config_dir)
         self.loader = ConfigLoaderImpl(config_search_path=self.search_path)
-        given = self._parsed(self.flags.overrides)
+        lines = [] if self.flags.shell_completion else self.flags.overrides  # query=bash is for the shell
+        given = self._parsed([f"~{line[:-5]}" if line.endswith("=null") and line[:-5] in GROUPS else line for line in lines])
         taken = {item.key_or_group for item in given}
         self.overrides = [item for item in self._study_grid(given) if item.key_or_group not in taken] + given
         for item in self.overrides:
             _check("", _root(item), [*GROUPS, *self._top_level()], _text(item))
+            if _root(item) == "runtime" and _is_field(item):
+                _check("", item.key_or_group, [f"runtime.{name}" for name in _own_config()["runtime"]], _text(item))
 
     @property
     def only_informs(self) -> bool:
@@ -150,7 +155,7 @@ class Request:
         return [Choice(group, name, combination) for name in dict.fromkeys(names) for combination in itertools.product(*fields)]
 
     def _default(self, group: str) -> list[str]:
-        defaults = yaml.safe_load((conf_folder() / "config.yaml").read_text())["defaults"]
+        defaults = _own_config()["defaults"]
         return [item[group] for item in defaults if isinstance(item, dict) and group in item] or [DEFAULT_METRIC]
 
     def _suite(self, name: str) -> list[str]:
@@ -159,11 +164,15 @@ class Request:
         return values(found[0]) if found else [str(metric) for metric in metrics]
 
     def _top_level(self) -> list[str]:
-        config = yaml.safe_load((conf_folder() / "config.yaml").read_text())
-        return [*(name for name in config if name != "defaults"), "tracker", "experiment", "title"]
+        return [*(name for name in _own_config() if name != "defaults"), "tracker", "experiment", "title"]
 
     def _texts(self, *without: str) -> list[tuple[Override, str]]:
         return [(item, _text(item)) for item in self.overrides if _root(item) not in without]
+
+
+def _own_config() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((conf_folder() / "config.yaml").read_text())
+    return content
 
 
 def study_content(loader: ConfigLoaderImpl, name: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Conv64Conv32Dense256(Model):
     Explaining Neural Models for Image Classification, part II. Dropout rates and training settings are not given there: these are ours.
     """
 
-    recipe: ClassVar = Recipe(optimizer="adam", learning_rate=1e-3, epochs=10, batch_size=128, keep="best")
+    recipe: ClassVar = Recipe(optimizer="adam", learning_rate=1e-3, epochs=6, batch_size=128, keep="best")
 
     convolution_dropout: Fraction = 0.3
     dense_dropout: Fraction = 0.5

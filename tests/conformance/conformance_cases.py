@@ -1,0 +1,77 @@
+"""Every component in conf/, composed as the command line composes it, and small problems for them."""
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from xaibench.cli.compose import composed
+from xaibench.cli.request import GROUPS, Request, conf_folder
+from xaibench.component import Component
+from xaibench.grid import Grid, untrained
+from xaibench.problem import Problem
+from xaibench.seeding import Rng
+
+RNG = Rng(seed=2, draw=1, component="conformance")
+SHAPES = [(1, 8, 8), (3, 12, 10)]
+MODELS = ["conv16_conv32_gap", "linear", "mlp", "resnet"]
+CLASSES = 6
+
+
+def files(group: str) -> list[Path]:
+    return sorted((conf_folder() / group).glob("*.yaml"))
+
+
+def names(group: str) -> list[str]:
+    return [path.stem for path in files(group)]
+
+
+@cache
+def everything() -> Grid:
+    """All options of all groups, in one grid."""
+    return composed(Request(["-m", *(f"{group}=glob(*)" for group in GROUPS)]))[0]
+
+
+def components(group: str) -> dict[str, Component]:
+    return {entry.name: entry.component for entry in getattr(everything(), f"{group}s")}
+
+
+def make_problem(model: str = "conv16_conv32_gap", shape: tuple[int, int, int] = (3, 12, 10), targets: int = 2, batch: int = 3) -> Problem:
+    draw = torch.Generator().manual_seed(4)
+    network = untrained(components("model")[model], shape, CLASSES)
+    images = torch.rand(batch, *shape, generator=draw)
+    images[0, :, :3] = 0.0
+    with torch.inference_mode():
+        probabilities = network(images).softmax(1).clone()
+    return Problem(
+        model=network,
+        images=images,
+        targets=torch.stack([torch.randperm(CLASSES, generator=draw)[:targets] for _ in range(batch)]),
+        labels=torch.randint(0, CLASSES, (batch,), generator=draw),
+        index=torch.randperm(1000, generator=draw)[:batch],
+        background=torch.rand(4, *shape, generator=draw),
+        probabilities=probabilities,
+        chunk=64,
+    )
+
+
+def footprint(problem: Problem, component: Component) -> list:
+    """All that a call must leave as it was: mode, hooks, gradients, parameters, inputs, and the component itself."""
+    network = problem.classifier
+    kept = [(name, module.training, *map(len, hooks(module))) for name, module in network.named_modules()]
+    kept += [(name, value.requires_grad, value.grad) for name, value in network.named_parameters()]
+    kept += [value.clone() for value in network.state_dict().values()]
+    given = [getattr(problem, field.name) for field in dataclasses.fields(problem)]
+    kept += [value.clone() for value in given if isinstance(value, torch.Tensor)]
+    return [*kept, dict(vars(component))]
+
+
+def hooks(module: nn.Module) -> list[dict]:
+    return [value for name, value in vars(module).items() if name.endswith("_hooks")]
+
+
+def same(before: list, after: list) -> bool:
+    pairs = zip(before, after, strict=True)
+    return all(torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other for one, other in pairs)

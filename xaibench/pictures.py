@@ -1,0 +1,146 @@
+"""Pictures of explanations: which images they show, their data in a study's folder, and drawing them from these data."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from xaibench.component import Component, NonNegativeInt, PositiveInt
+from xaibench.figures import maps
+from xaibench.figures.signed_parts import signed_parts
+from xaibench.longtable import Results
+from xaibench.stages import arrays_of, explain_key
+
+
+@dataclass(frozen=True)
+class Picture(Component):
+    """A figure with explanations of some of the explained images, by the classifiers of the first seed.
+
+    Parameters
+    ----------
+    figure
+        ``maps``: explainers side by side, for the predicted class if it is explained. ``all_classes``: one figure for each explainer
+        that explains several classes. ``signed_parts``: positive and negative part for the predicted class, one figure for each
+        explainer.
+    indices
+        Positions in the test set, in the order of the rows; null chooses by the conditions below.
+    true_class, correct
+        Only images of these classes; only rightly (true) or wrongly (false) classified ones.
+    per_class
+        The first images of each class; null sets no such limit.
+    count
+        How many images at most.
+    explainers
+        Names of explainers; null takes all.
+    scale
+        Of ``all_classes``: one for the whole figure, or one for each row.
+    """
+
+    figure: Literal["maps", "all_classes", "signed_parts"] = "all_classes"
+    indices: tuple[NonNegativeInt, ...] | None = None
+    true_class: tuple[NonNegativeInt, ...] | None = None
+    correct: bool | None = None
+    per_class: PositiveInt | None = None
+    count: PositiveInt = 10
+    explainers: tuple[str, ...] | None = None
+    scale: Literal["figure", "row"] = "figure"
+
+    def rows(self, index: NDArray[Any], labels: NDArray[Any], predicted: NDArray[Any]) -> list[int]:
+        """Positions among the explained images of what is drawn: in the order of `indices`, else by true class and test position."""
+        if self.indices is not None:
+            places = {int(value): row for row, value in enumerate(index)}
+            return [places[value] for value in self.indices if value in places]
+        keep = np.ones(len(index), dtype=bool)
+        if self.true_class is not None:
+            keep &= np.isin(labels, self.true_class)
+        if self.correct is not None:
+            keep &= (labels == predicted) == self.correct
+        rows = np.flatnonzero(keep)
+        rank = np.array([(labels[rows[:place]] == labels[row]).sum() for place, row in enumerate(rows)], dtype=int)
+        if self.per_class is not None:
+            rows, rank = rows[rank < self.per_class], rank[rank < self.per_class]
+        chosen = rows[np.lexsort((index[rows], rank))][: self.count]  # every class once before any twice
+        return [int(row) for row in chosen[np.lexsort((index[chosen], labels[chosen]))]]
+
+
+def save(results: Results, pictures: Mapping[str, Picture], path: Path) -> None:
+    """Images, explanations and what is known of them, for each data set and model with its first seed and draw."""
+    tensors: dict[str, NDArray[Any]] = {}
+    about: dict[str, dict[str, Any]] = {}
+    firsts: dict[str, tuple[int, int]] = {}
+    for cell, _ in results.found:
+        facts = results.facts(cell)
+        name, label = f"{facts['dataset']}-{facts['model']}", facts["explainer"]
+        if firsts.setdefault(name, (cell.seed, cell.draw)) != (cell.seed, cell.draw) or f"{name}/{label}" in tensors:
+            continue
+        artifact = results.store.read("explain", explain_key(cell.explaining)[0])
+        if artifact is None:
+            continue
+        index, targets = artifact.tensors["index"].numpy(), artifact.tensors["targets"].numpy()
+        labels, predicted, probability = (part[index] for part in results.prediction(cell.training))
+        chosen = {key: picture.rows(index, labels, predicted) for key, picture in pictures.items()}
+        rows = sorted({row for part in chosen.values() for row in part})
+        if not rows:
+            continue
+        tensors[f"{name}/{label}"] = artifact.tensors["values"].numpy()[rows]
+        if name not in about:
+            dataset = cell.dataset.component
+            tensors[f"{name}/images"] = arrays_of(dataset).test.images.numpy()[index[rows]].astype(np.float16)
+            about[name] = {
+                "index": index[rows].tolist(),
+                "targets": targets[rows].tolist(),
+                "labels": labels[rows].tolist(),
+                "predicted": predicted[rows].tolist(),
+                "probability": [round(float(value), 4) for value in probability[rows]],
+                "classes": list(dataset.classes),
+                "explainers": {},
+                "pictures": {key: asdict(pictures[key]) | {"rows": [rows.index(row) for row in part]} for key, part in chosen.items()},
+            }
+        about[name]["explainers"][label] = cell.explainer.name
+    if tensors:
+        safetensors.numpy.save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True)})
+
+
+def draw(path: Path, without: set[str]) -> None:
+    """Draw all pictures beside their data, bar some."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        about = json.loads(file.metadata()["about"])
+        for name, content in about.items():
+            arrays = {label: file.get_tensor(f"{name}/{label}").astype(np.float32) for label in ("images", *sorted(content["explainers"]))}
+            suffix = f"-{name}" if len(about) > 1 else ""
+            for key, fields in content["pictures"].items():
+                rows = fields.pop("rows")
+                if rows and key not in without:
+                    _draw(Picture(**fields), content, arrays, rows, path.parent / f"{key}{suffix}.png")
+
+
+def _draw(picture: Picture, content: dict[str, Any], arrays: dict[str, NDArray[Any]], rows: list[int], path: Path) -> None:
+    classes, images = content["classes"], arrays["images"][rows]
+    told = [[content[name][row] for name in ("index", "labels", "predicted", "probability")] for row in rows]
+    labels = [f"#{index} {classes[label]}\n→ {classes[guess]} {share:.3f}" for index, label, guess, share in told]
+    targets, predicted = [content["targets"][row] for row in rows], [content["predicted"][row] for row in rows]
+    own = [row.index(guess) if guess in row else 0 for row, guess in zip(targets, predicted, strict=True)]
+    shown = {label: arrays[label][rows] for label, name in content["explainers"].items() if _wanted(picture, label, name)}
+    single = {label: values[np.arange(len(rows)), own] for label, values in shown.items()}
+    if picture.figure == "maps":
+        maps.grid(images, single, labels, path)
+    for label in shown if picture.figure != "maps" else ():
+        file = path.with_name(f"{path.stem}-{re.sub(r'[^A-Za-z0-9_.]+', '-', label).strip('-')}.png")
+        if picture.figure == "signed_parts":
+            signed_parts(images, single[label].sum(axis=1), labels, file)
+        elif len(targets[0]) > 1:
+            names = [classes[target] for target in targets[0]]
+            maps.all_classes(images, shown[label].sum(axis=2), names, labels, file, predicted=own, scale=picture.scale)
+
+
+def _wanted(picture: Picture, label: str, name: str) -> bool:
+    return picture.explainers is None or name in picture.explainers or label in picture.explainers
