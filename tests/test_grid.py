@@ -12,15 +12,17 @@ from xaibench.cli.compose import composed, of_job
 from xaibench.cli.request import Request, conf_folder
 from xaibench.component import ConfigurationError
 from xaibench.datasets.digits import Digits
+from xaibench.execution import missing, run
 from xaibench.explainers.grad_cam import GradCam
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.random import Random
-from xaibench.grid import Cell, Entry, Grid, check, missing, plan, run
+from xaibench.grid import Cell, Entry, Grid
 from xaibench.metrics.completeness_error import CompletenessError
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.conv10_conv20_dense50 import Conv10Conv20Dense50
 from xaibench.models.linear import Linear
+from xaibench.planning import check, plan
 from xaibench.problem import Passes
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime, Stages

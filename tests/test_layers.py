@@ -18,7 +18,7 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "problem seeding keys store",
     "cost removal perturb gradients",
     "datasets models explainers counterfactuals influence metrics adapters training lightning selection",
-    "stages grid",
+    "stages grid planning execution",
     "stats blocks tables longtable classifiers figures pictures claims report publish tracking",
     "cli",
 ]

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from xaibench.datasets.digits import Digits
+from xaibench.execution import run
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.random import Random
-from xaibench.grid import Entry, Grid, run
+from xaibench.grid import Entry, Grid
 from xaibench.longtable import PARTS, Results, flat, varying
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness

@@ -23,9 +23,10 @@ import wandb
 from xaibench import tracking
 from xaibench.component import ConfigurationError
 from xaibench.datasets.digits import Digits
+from xaibench.execution import run
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.random import Random
-from xaibench.grid import Entry, Grid, run
+from xaibench.grid import Entry, Grid
 from xaibench.longtable import Results
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.insertion import Insertion

@@ -20,8 +20,9 @@ from xaibench.claims.region_sum import RegionSum
 from xaibench.claims.sum_of_softmax import SumOfSoftmax
 from xaibench.component import ConfigurationError
 from xaibench.datasets.digits import Digits
-from xaibench.explainers.gradient import Gradient
-from xaibench.grid import Entry, Grid, run
+from xaibench.execution import run
+from xaibench.explainers.input_x_gradient import InputXGradient
+from xaibench.grid import Entry, Grid
 from xaibench.longtable import Results
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear
@@ -37,14 +38,14 @@ TRAINER = Trainer(epochs=3, learning_rate=0.01)
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """A linear network on digits with two seeds, explained by the gradient of its logits for all classes."""
+    """A linear network on digits with two seeds, explained by input x gradient of its logits for all classes."""
     folder = tmp_path_factory.mktemp("study")
     grid = Grid(
         datasets=(Entry("digits", Digits()),),
         models=(Entry("linear", Linear()),),
         trainers=(Entry("auto", TRAINER),),
         explain_on=(Entry("explain_on", ExplainOn(per_class=3, order="first", correct=True, targets="all")),),
-        explainers=(Entry("gradient", Gradient()),),
+        explainers=(Entry("input_x_gradient", InputXGradient()),),
         metrics=(Entry("sparseness", Sparseness()),),
         seeds=(0, 1),
     )
@@ -71,7 +72,7 @@ def test_evidence_holds_the_images_that_all_seeds_share(results):
     assert found.labels.tolist() == test.labels[found.index].tolist()
     for seed in (0, 1):
         for image in range(len(found.index)):
-            np.testing.assert_allclose(found.values[seed, image], weights(results, seed), atol=1e-6)
+            np.testing.assert_allclose(found.values[seed, image], weights(results, seed) * found.images[image], atol=1e-6)
 
 
 def test_evidence_needs_common_targets(results):
@@ -92,15 +93,16 @@ CLAIMS = (
 )
 PICTURES = {
     "first": Picture(per_class=1, correct=True, true_class=(1,)),
-    "chosen": Picture("signed_parts", indices=(9, 2, 3, 4), explainers=("gradient",)),
-    "other": Picture("maps", count=1, explainers=("gradient",)),
+    "chosen": Picture("signed_parts", indices=(9, 2, 3, 4), explainers=("input_x_gradient",)),
+    "other": Picture("maps", count=1, explainers=("input_x_gradient",)),
     "none": Picture(true_class=(77,)),
 }
 
 
-def test_region_sum_of_the_gradient_is_that_of_the_weights(results):
+def test_region_sum_of_a_linear_network(results):
     found = CLAIMS[1](results).iloc[0]
-    expected = np.mean([weights(results, seed)[3, :4].sum() for seed in (0, 1)])
+    (one,) = evidences(results)
+    expected = np.mean([(weights(results, seed)[3] * one.images)[:, :4].sum(axis=(1, 2)).mean() for seed in (0, 1)])
     assert found["value"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -127,7 +129,11 @@ def test_a_study_folder_has_its_claims(published):
 def test_drawing_again_from_the_folder_gives_the_same_bytes(published):
     folder, _ = published
     drawn = [path for path in folder.iterdir() if path.suffix in (".png", ".md")]
-    assert {path.name for path in drawn if path.suffix == ".png"} == {"first-gradient.png", "chosen-gradient.png", "other.png"}
+    assert {path.name for path in drawn if path.suffix == ".png"} == {
+        "first-input_x_gradient.png",
+        "chosen-input_x_gradient.png",
+        "other.png",
+    }
     before = {path: path.read_bytes() for path in drawn}
     for path in drawn:
         path.unlink()
@@ -145,7 +151,7 @@ def test_pictures_choose_images_in_order():
     assert Picture(per_class=1).rows(index, labels, predicted) == [1, 0]
     assert Picture(per_class=1, correct=True).rows(index, labels, predicted) == [3, 0]
     assert Picture(correct=False).rows(index, labels, predicted) == [1, 4]
-    assert Picture(count=2).rows(index, labels, predicted) == [1, 0]  # every class once before any twice
+    assert Picture(count=2).rows(index, np.array([1, 1, 1, 0, 0]), predicted) == [3, 0]  # every class once before any twice
     assert Picture(count=3).rows(index, labels, predicted) == [1, 0, 2]
 
 

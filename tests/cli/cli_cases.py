@@ -17,7 +17,7 @@ from xaibench import keys
 from xaibench.cli.compose import composed
 from xaibench.cli.main import main
 from xaibench.cli.request import Request
-from xaibench.grid import Planned, plan
+from xaibench.planning import Planned, plan
 from xaibench.store import Store
 
 SMALL = ("trainer.epochs=1", "explain_on.count=20", "explain_on.background=10", "runtime.threads=1", "runtime.device=cpu")

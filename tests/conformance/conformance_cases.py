@@ -10,7 +10,8 @@ from torch import nn
 from xaibench.cli.compose import composed
 from xaibench.cli.request import GROUPS, Request, conf_folder
 from xaibench.component import Component
-from xaibench.grid import Grid, untrained
+from xaibench.grid import Grid
+from xaibench.planning import untrained
 from xaibench.problem import Problem
 from xaibench.seeding import Rng
 

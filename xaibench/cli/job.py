@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from xaibench.cli.compose import of_job
 from xaibench.cli.progress import advance
-from xaibench.grid import run
+from xaibench.execution import run
 from xaibench.stages import Stages
 from xaibench.store import Store
 

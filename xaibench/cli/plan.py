@@ -9,9 +9,10 @@ from rich.table import Table
 
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
-from xaibench.grid import Grid, Planned, plan
+from xaibench.grid import Grid
+from xaibench.planning import Planned, plan
 from xaibench.problem import Passes, Training
-from xaibench.stages import predict_key, train_key
+from xaibench.stages import explain_key, predict_key, train_key
 from xaibench.store import Store
 
 
@@ -48,18 +49,19 @@ def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:
     predicted = {predict_key(training)[0]: store.has("predict", predict_key(training)[0]) for training in trainings}
     for stage, found in (("train", trained), ("predict", predicted)):
         table.add_row(stage, str(sum(found.values())), str(len(found) - sum(found.values())), "", "", "")
-    for stage, states in (("explain", explanations(cells, store)), ("evaluate", {item.key: item.status for item in cells})):
-        count = Counter(states.values())
-        passes = sum((item.passes for item in cells if item.status == "to do"), Passes()) if stage == "evaluate" else None
-        work = (f"{passes.forward:,}", f"{passes.backward:,}") if passes else ("", "")
-        table.add_row(stage, str(count["cached"]), str(count["to do"]), str(count["skipped"]), *work)
+    todo = [item for item in cells if item.status == "to do"]
+    explained = explanations(cells, store)
+    once = {key: item.explaining for item in todo if explained[key := explain_key(item.cell.explaining)[0]] == "to do"}
+    work = {"explain": sum(once.values(), Passes()), "evaluate": sum((item.scoring for item in todo), Passes())}
+    for stage, states in (("explain", explained), ("evaluate", {item.key: item.status for item in cells})):
+        count, passes = Counter(states.values()), work[stage]
+        counts = (str(count[state]) for state in ("cached", "to do", "skipped"))
+        table.add_row(stage, *counts, f"{passes.forward:,}", f"{passes.backward:,}")
     return table
 
 
 def explanations(cells: list[Planned], store: Store) -> dict[str, str]:
     """The state of each explanation that the cells need."""
-    from xaibench.stages import explain_key
-
     states: dict[str, str] = {}
     for item in cells:
         key = explain_key(item.cell.explaining)[0]

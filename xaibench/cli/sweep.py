@@ -16,8 +16,9 @@ from xaibench.cli.job import task
 from xaibench.cli.plan import summary
 from xaibench.cli.progress import bar
 from xaibench.cli.request import Request
-from xaibench.grid import Planned, check, failure, missing, plan
+from xaibench.execution import failure, missing
 from xaibench.longtable import Results
+from xaibench.planning import Planned, check, plan
 from xaibench.publish import publish
 from xaibench.store import Store
 from xaibench.tables import aggregate, to_rich

@@ -35,8 +35,8 @@ class Deletion(Metric):
     -------
     Scores
         `value`: (B, T), area, output x fraction of pixels, in [0, 1] for a probability; lower is better. `tied`: (B, T), share of pixels
-        whose place in the ranking was drawn. Curve named as `output`: (B, T, steps + 1), over the fraction removed. NaN where the attributions hold
-        a NaN, or the classifier gives one.
+        whose place in the ranking was drawn. Curve, named as `output`: (B, T, steps + 1), over the fraction removed. NaN where the
+        attributions hold a NaN, or the classifier gives one.
 
     Raises
     ------

@@ -38,8 +38,8 @@ class Insertion(Metric):
     -------
     Scores
         `value`: (B, T), area, output x fraction of pixels, in [0, 1] for a probability; higher is better. `tied`: (B, T), share of pixels
-        whose place in the ranking was drawn. Curve named as `output`: (B, T, steps + 1), over the fraction put back. NaN where the attributions hold
-        a NaN, or the classifier gives one.
+        whose place in the ranking was drawn. Curve, named as `output`: (B, T, steps + 1), over the fraction put back. NaN where the
+        attributions hold a NaN, or the classifier gives one.
 
     Raises
     ------

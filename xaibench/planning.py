@@ -1,0 +1,115 @@
+"""What is known of a grid before anything runs: the state of every cell, and whether all of it can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import nn
+
+from xaibench.component import ConfigurationError
+from xaibench.grid import Cell, Grid
+from xaibench.problem import Dataset, Explainer, Metric, Model, Passes, Problem
+from xaibench.seeding import global_seed
+from xaibench.selection import ExplainOn
+from xaibench.stages import arrays_of
+from xaibench.store import Store
+
+Status = Literal["cached", "to do", "skipped"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is known of a cell before it runs: its state, the reason of a skip, and the passes of explaining and scoring."""
+
+    cell: Cell
+    key: str
+    status: Status
+    reason: str = ""
+    explaining: Passes = field(default_factory=Passes)
+    scoring: Passes = field(default_factory=Passes)
+
+    @property
+    def passes(self) -> Passes:
+        """Of both; the cells of one explanation share its part."""
+        return self.explaining + self.scoring
+
+
+def plan(grid: Grid, store: Store) -> list[Planned]:
+    """The state of every cell; nothing is computed, and no data is read."""
+    return [_planned(cell, store) for cell in grid.cells()]
+
+
+def check(grid: Grid) -> None:
+    """Raise before anything is trained if data is missing or altered, or if a network does not give finite logits of the right shape.
+
+    Raises
+    ------
+    DataError, ConfigurationError
+        With the field, its value and what was expected.
+    """
+    fits = {(dataset, model) for dataset, model, _, _ in grid.classifiers()}
+    if not fits and grid.datasets and grid.models:
+        dataset, model = grid.datasets[0].component, grid.models[0].component
+        reason = model.unsupported(dataset.shape, len(dataset.classes))
+        raise ConfigurationError(f"model={grid.models[0].name} with dataset={grid.datasets[0].name}: {reason}")
+    for dataset_entry, model_entry in sorted(fits, key=lambda pair: (pair[0].name, pair[1].name)):
+        dataset = dataset_entry.component
+        test = arrays_of(dataset).test
+        for explain_on in grid.explain_on if grid.explainers else ():
+            if explain_on.component.indices is not None:
+                explain_on.component.rows(test.labels, test.labels, dataset.subset_seed)
+        images = test.images[:2]
+        with torch.inference_mode():
+            logits = untrained(model_entry.component, dataset.shape, len(dataset.classes))(images)
+        if logits.shape != (len(images), len(dataset.classes)) or not logits.isfinite().all():
+            found = f"shape {tuple(logits.shape)}" if logits.isfinite().all() else "NaN or infinite values"
+            raise ConfigurationError(f"model={model_entry.name}: expected finite logits of {len(dataset.classes)} classes, got {found}")
+
+
+@lru_cache(maxsize=8)
+def untrained(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A freshly initialized network in eval mode, for what depends on the architecture alone."""
+    with global_seed(0):
+        return model.build(shape, classes).eval().requires_grad_(False)
+
+
+def _planned(cell: Cell, store: Store) -> Planned:
+    dataset, model = cell.dataset.component, cell.model.component
+    key = cell.key()
+    reason = model.unsupported(dataset.shape, len(dataset.classes))
+    if reason:
+        return Planned(cell, key, "skipped", reason)
+    if store.has("evaluate", key):
+        return Planned(cell, key, "cached")
+    explainer, metric = cell.explainer.component, cell.metric.component
+    reason, *passes = _outlook(dataset, model, cell.explain_on.component, explainer, metric)
+    return Planned(cell, key, "skipped" if reason else "to do", reason, *passes)
+
+
+@lru_cache(maxsize=100_000)
+def _outlook(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: Explainer, metric: Metric) -> tuple[str, Passes, Passes]:
+    """Why a cell must be skipped, or "", and the passes of explaining and scoring: from the architecture and the shapes alone."""
+    problem = _blank(dataset, model, explain_on)
+    reason = explainer.unsupported(problem) or metric.unsupported(problem, explainer)
+    return (reason, Passes(), Passes()) if reason else ("", explainer.passes(problem), metric.passes(problem))
+
+
+@lru_cache(maxsize=4)
+def _blank(dataset: Dataset, model: Model, explain_on: ExplainOn) -> Problem:
+    """A problem of the right shapes without content."""
+    classes = len(dataset.classes)
+    count = len(explain_on.indices) if explain_on.indices else explain_on.count or 10_000
+    count = min(count, explain_on.per_class * classes) if explain_on.per_class else count
+    zeros = torch.zeros(count, dtype=torch.int64)
+    return Problem(
+        model=untrained(model, dataset.shape, classes),
+        images=torch.zeros(count, *dataset.shape),
+        targets=explain_on.classes(zeros, zeros, classes),
+        labels=zeros,
+        index=torch.arange(count),
+        background=torch.zeros(explain_on.background, *dataset.shape),
+        probabilities=torch.full((count, classes), 1 / classes),
+    )
