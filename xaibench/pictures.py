@@ -134,12 +134,17 @@ def _draw(picture: Picture, content: dict[str, Any], arrays: dict[str, NDArray[A
     if picture.figure == "maps":
         maps.grid(images, single, labels, path)
     for label in shown if picture.figure != "maps" else ():
-        file = path.with_name(f"{path.stem}-{re.sub(r'[^A-Za-z0-9_.]+', '-', label).strip('-')}.png")
+        file = path.with_name(f"{path.stem}-{file_name(label)}.png")
         if picture.figure == "signed_parts":
             signed_parts(images, single[label].sum(axis=1), labels, file)
         elif len(targets[0]) > 1:
             names = [classes[target] for target in targets[0]]
             maps.all_classes(images, shown[label].sum(axis=2), names, labels, file, predicted=own, scale=picture.scale)
+
+
+def file_name(label: str) -> str:
+    """A label as a part of a file name."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-")
 
 
 def _wanted(picture: Picture, label: str, name: str) -> bool:

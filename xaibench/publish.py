@@ -16,7 +16,7 @@ from xaibench.claims.page import to_markdown
 from xaibench.classifiers import accuracy, confusion, history, reports
 from xaibench.figures import classifier, curves
 from xaibench.longtable import Results
-from xaibench.pictures import Picture
+from xaibench.pictures import Picture, file_name
 from xaibench.stages import environment
 from xaibench.tables import aggregate, write
 
@@ -76,14 +76,14 @@ def publish(
     if claims:
         checked.to_csv(folder / CLAIMS, index=False, float_format="%.6g")
     (folder / "provenance.json").write_text(json.dumps(_provenance(results), indent=1))
-    draw(folder, figures)
+    draw(folder, (*figures, "pictures"))
     return checked
 
 
 def draw(folder: Path, figures: tuple[str, ...]) -> None:
     """Write tables and figures from a study's data: no store, no training, no data set.
 
-    The study's own pictures are drawn with any figure.
+    The study's own pictures are drawn with ``pictures``, ``maps`` or ``all_classes`` among the figures.
     """
     if (folder / SCORES).exists():
         write(aggregate(pd.read_parquet(folder / SCORES)), folder)
@@ -93,9 +93,9 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
         (folder / "claims.md").write_text(to_markdown(load_claims(folder)), encoding="utf-8")
     if "curves" in figures and (folder / CURVES).exists():
         found = pd.read_parquet(folder / CURVES)
-        if len(found):
-            curves.curves(found, folder / "curves.png")
-    if figures and (folder / MAPS).exists():
+        for metric, part in found.groupby("metric", sort=True) if len(found) else ():
+            curves.curves(part, folder / f"curves-{file_name(str(metric))}.png")
+    if {"pictures", *STANDARD} & set(figures) and (folder / MAPS).exists():
         explained.draw(folder / MAPS, without=set(STANDARD) - set(figures))
     if "learning_curves" in figures and (folder / HISTORY).exists():
         for name, part in _by_classifier(pd.read_csv(folder / HISTORY)):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from claim_cases import check, evidence
 
-from xaibench.claims.base import judged
+from xaibench.claims.base import SHARE, judged, over_seeds, row
 from xaibench.claims.explanation_claim import ExplanationClaim
 from xaibench.claims.largest_mass import LargestMass
 from xaibench.claims.likely_classes import LikelyClasses
@@ -36,6 +36,14 @@ from xaibench.component import ConfigurationError
 )
 def test_verdict_needs_the_whole_interval(low, high, relation, verdict):
     assert judged(low, high, relation, 0.0) is verdict
+
+
+def test_interval_is_cut_at_the_range_of_the_value():
+    wide = over_seeds([0.1, 0.9])
+    assert (wide.low < 0, wide.high > 1) == (True, True)
+    found = row({}, "share", wide, within=SHARE)
+    assert (found["low"], found["high"]) == (0, 1)
+    assert np.isnan(row({}, "share", over_seeds([0.5]), within=SHARE)["low"])
 
 
 # Two images of 2 x 3 pixels, two seeds, three classes. Image 0 is dark in column 0, image 1 in columns 0 and 1.

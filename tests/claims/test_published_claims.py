@@ -110,7 +110,7 @@ def test_region_sum_of_a_linear_network(results):
 def published(results, tmp_path_factory):
     """The folder, and the claims."""
     folder = tmp_path_factory.mktemp("published")
-    return folder, publishing.publish(results, folder, ("curves",), {"linear": {"digits": 0.1}}, CLAIMS, PICTURES)
+    return folder, publishing.publish(results, folder, (), {"linear": {"digits": 0.1}}, CLAIMS, PICTURES)
 
 
 def test_a_study_folder_has_its_claims(published):
@@ -139,7 +139,7 @@ def test_drawing_again_from_the_folder_gives_the_same_bytes(published):
         path.unlink()
     publishing.draw(folder, ())
     assert not list(folder.glob("*.png"))
-    publishing.draw(folder, ("curves",))
+    publishing.draw(folder, ("pictures",))
     assert {path: path.read_bytes() for path in before} == before
 
 

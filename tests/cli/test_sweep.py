@@ -25,7 +25,7 @@ def test_a_sweep_leaves_tables_and_figures(swept):
     assert outcome.status == 0, outcome.out + outcome.err
     folder = bench.results / "sweep"
     expected = {"table.csv", "table.md", "table.tex", "scores.parquet", "curves.parquet", "classifiers.csv", "cost.csv", "report.csv"}
-    expected |= {"provenance.json", "maps.safetensors", "curves.png", "learning_curves.png", "confusion_matrix.png"}
+    expected |= {"provenance.json", "maps.safetensors", "curves-deletion.png", "learning_curves.png", "confusion_matrix.png"}
     assert expected <= {path.name for path in folder.iterdir()}
     assert list(folder.glob("maps*.png"))
     assert all(path.stat().st_size for path in folder.iterdir())

@@ -20,6 +20,8 @@ PANEL = ["dataset", "model", "metric", "curve"]
 COLUMNS = 3
 WIDTH, LETTERS = 2.7, 36
 """Inches of a panel, and the letters of a title that fit above it."""
+ROOM = 0.3
+"""How far bands are shown beyond the mean curves, as a share of these curves' range."""
 
 AXES = {
     "deletion": "fraction of pixels removed",
@@ -75,10 +77,10 @@ def _panel(axes: Axes, group: pd.DataFrame, styles: Mapping[str, dict], table: p
             axes.plot(rows["fraction"], rows["mean"], label=label, **look)
             axes.fill_between(rows["fraction"], rows["low"], rows["high"], color=look["color"], alpha=0.13, linewidth=0, zorder=1)
     same = table[(table["metric"] == group["metric"].iloc[0]) & (table["curve"] == group["curve"].iloc[0])]
-    ends = same[["mean", "low", "high"]]
-    low, high = float(ends.min().min()), float(ends.max().max())
-    margin = 0.04 * (high - low) or 0.5
-    axes.set(xlim=(group["fraction"].min(), group["fraction"].max()), ylim=(low - margin, high + margin))
+    least, most = float(same["mean"].min()), float(same["mean"].max())
+    margin = ROOM * (most - least) or 0.5  # the bands of two seeds are so wide that they would flatten all curves
+    low, high = max(least - margin, float(same["low"].min()) - 0.1 * margin), min(most + margin, float(same["high"].max()) + 0.1 * margin)
+    axes.set(xlim=(group["fraction"].min(), group["fraction"].max()), ylim=(low, high) if low < high else (least - margin, most + margin))
     axes.grid(color="#E5E5E5", linewidth=0.5)
     axes.set_axisbelow(True)
 
