@@ -21,6 +21,7 @@ from xaibench.stages import environment
 from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
+PROVENANCE = "provenance.json"
 STANDARD = ("maps", "all_classes")
 CLASSIFIERS, CLAIMS = "classifiers.csv", "claims.csv"
 
@@ -75,7 +76,7 @@ def publish(
     checked = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
     if claims:
         checked.to_csv(folder / CLAIMS, index=False, float_format="%.6g")
-    (folder / "provenance.json").write_text(json.dumps(_provenance(results), indent=1))
+    (folder / PROVENANCE).write_text(json.dumps(_provenance(results), indent=1))
     draw(folder, (*figures, "pictures"))
     return checked
 

@@ -46,16 +46,17 @@ class Tracker(Component):
     """Where a study's results are mirrored after a sweep."""
 
     @abstractmethod
-    def mirror(self, results: Results, study: str, folder: Path) -> None:
-        """Send what the store holds of a study, and the tables and figures in `folder` (``results/<study>``)."""
+    def mirror(self, results: Results, study: str, folder: Path) -> str:
+        """Send what the store holds of a study, and the tables and figures in `folder` (``results/<study>``); what to tell the user, or ""."""
 
 
 @dataclass(frozen=True)
 class NoTracker(Tracker):
     """No mirror."""
 
-    def mirror(self, results: Results, study: str, folder: Path) -> None:
+    def mirror(self, results: Results, study: str, folder: Path) -> str:
         """Nothing."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class Wandb(Tracker):
     entity: str | None = None
     mode: Literal["online", "offline"] = "online"
 
-    def mirror(self, results: Results, study: str, folder: Path) -> None:
-        """Send the runs of all explanations that the store holds, then the study's files."""
+    def mirror(self, results: Results, study: str, folder: Path) -> str:
+        """Send the runs of all explanations that the store holds, then the study's files; how many were sent, and where to."""
         place = folder.parent / "wandb"
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -107,10 +108,11 @@ class Wandb(Tracker):
                 files = sorted(path for path in folder.rglob("*") if path.suffix in FILES)
                 parts = {"files": Part(_checksum(folder, files), partial(_send_files, study, folder, files))}
                 sent += self._sync(place, digest({"study": study})[:ID_LENGTH], study, study, "study", parts)
-                log.info("W&B: %d runs sent to %s", sent, self.project if self.mode == "online" else place)
         except Exception as error:  # whatever W&B does, the results stand
             reason = " ".join(str(error).split()) or "no reason given"
             log.warning("W&B: %s: %s; the mirror is incomplete, the results are not affected", type(error).__name__, reason)
+            return ""
+        return f"W&B: {sent} runs sent to {self.project if self.mode == 'online' else place}"
 
     def _sync(self, place: Path, identity: str, name: str, group: str, kind: str, parts: dict[str, Part]) -> bool:
         """Open the run, if there is anything that was not sent before, and send just that; whether there was."""

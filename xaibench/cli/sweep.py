@@ -67,7 +67,9 @@ def _finish(results: Results, settings: Settings, before: list[Planned], absent:
         if len(claims):
             console.print(page.to_rich(claims))
         console.print(f"results in {_shown(settings.folder)}", highlight=False)
-        settings.tracker.mirror(results, settings.study, settings.folder)
+        told = settings.tracker.mirror(results, settings.study, settings.folder)
+        if told:
+            console.print(told, highlight=False)
     return _report(results.store, settings, before, absent, console)
 
 

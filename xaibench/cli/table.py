@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from xaibench.cli.compose import FIGURES
 from xaibench.component import ConfigurationError
-from xaibench.publish import SCORES, draw
+from xaibench.publish import PROVENANCE, SCORES, draw
 from xaibench.tables import aggregate, to_rich
 
 EXAMPLES = """examples:
@@ -29,16 +30,21 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--no-figures", action="store_true", help="only the tables")
     arguments = parser.parse_args(argv)
     folder = arguments.results / arguments.study
-    if not (folder / SCORES).is_file():
-        found = sorted(path.parent.name for path in arguments.results.glob(f"*/{SCORES}"))
+    if not (folder / PROVENANCE).is_file():
+        found = sorted(path.parent.name for path in arguments.results.glob(f"*/{PROVENANCE}"))
         raise ConfigurationError(
-            f"study={arguments.study}: expected a folder of {arguments.results} with {SCORES}; there is {', '.join(found) or 'none'}"
+            f"study={arguments.study}: expected a study's folder in {arguments.results}; there is {', '.join(found) or 'none'}"
         )
-    drawn = () if arguments.no_figures else ("curves", "maps", "all_classes", "learning_curves", "confusion_matrix")
-    draw(folder, drawn)
-    aggregated = aggregate(pd.read_parquet(folder / SCORES))
-    scores = sorted(aggregated["score"].unique())
-    if arguments.score not in scores:
-        raise ConfigurationError(f"score={arguments.score}: expected one of {', '.join(scores)}")
-    Console(width=None if Console().is_terminal else 160).print(to_rich(aggregated, arguments.score))
+    draw(folder, () if arguments.no_figures else FIGURES)
+    console = Console(width=None if Console().is_terminal else 160)
+    if (folder / SCORES).is_file():
+        aggregated = aggregate(pd.read_parquet(folder / SCORES))
+        scores = sorted(aggregated["score"].unique())
+        if arguments.score not in scores:
+            raise ConfigurationError(f"score={arguments.score}: expected one of {', '.join(scores)}")
+        console.print(to_rich(aggregated, arguments.score))
+        if arguments.score != "value":
+            console.print(f"score: {arguments.score}")
+    else:
+        console.print((folder / "classifiers.md").read_text(), markup=False, highlight=False)
     return 0

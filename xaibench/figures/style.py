@@ -77,7 +77,7 @@ def save(figure: Figure, path: Path) -> None:
     if path.suffix not in METADATA:
         raise ValueError(f"path={str(path)!r}: expected a suffix out of {', '.join(METADATA)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi="figure", metadata=METADATA[path.suffix])
+    figure.savefig(path, dpi="figure", bbox_inches="tight", pad_inches=0.08, metadata=METADATA[path.suffix])
 
 
 def lines(explainers: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
