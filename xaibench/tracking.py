@@ -47,7 +47,7 @@ class Tracker(Component):
 
     @abstractmethod
     def mirror(self, results: Results, study: str, folder: Path) -> str:
-        """Send what the store holds of a study, and the tables and figures in `folder` (``results/<study>``); what to tell the user, or ""."""
+        """Send a study's results and the files of its `folder` (``results/<study>``); gives what to tell the user, or ""."""
 
 
 @dataclass(frozen=True)
