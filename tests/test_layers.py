@@ -16,10 +16,11 @@ ROOT = Path(xaibench.__file__).parent
 LAYERS = [  # from the lowest to the highest; a module imports from its own layer and from those below
     "component",
     "problem seeding keys store",
-    "cost removal perturb gradients",
-    "datasets models explainers counterfactuals influence metrics adapters training lightning selection",
+    "cost removal perturb gradients superpixels baselines rewriting",
+    "datasets models explainers counterfactuals influence metrics adapters training lightning selection explaining",
     "stages grid planning execution",
-    "stats blocks tables longtable classifiers figures pictures claims report publish tracking",
+    "peers bench",
+    "stats blocks tables longtable classifiers figures pictures claims report publish tracking shapley_error",
     "cli",
 ]
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units.split()}

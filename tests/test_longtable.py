@@ -117,7 +117,7 @@ def test_types_of_columns(long):
         assert long[column].dtype == kind, column
     for column in ("seed", "draw", "metric_version"):
         assert np.issubdtype(long[column].dtype, np.integer), column
-    categorical = {"dataset", "model", "trainer", "explainer", "metric", "score", "family", "metric_family", "higher_is_better"}
+    categorical = {"dataset", "model", "trainer", "explainer", "metric", "score", "family", "metric_family", "higher_is_better", "flag"}
     categorical |= {column for column in long if "." in column}
     assert {column for column in long if isinstance(long[column].dtype, pd.CategoricalDtype)} == categorical
 
@@ -135,6 +135,22 @@ def test_the_table_survives_parquet(long, tmp_path):
     again = pd.read_parquet(tmp_path / "scores.parquet")
     assert list(again) == list(long)
     pd.testing.assert_frame_equal(again.astype(object), long.astype(object), check_dtype=False)
+
+
+def test_flags_stand_beside_every_score_and_are_counted(results, long):
+    cell, _ = results.found[0]
+    artifact = results.store.read("explain", explain_key(cell.explaining)[0])
+    assert artifact.tensors["flag"].shape == (7, 2)
+    assert not artifact.tensors["flag"].any()
+    assert set(long["flag"]) == {""}
+    quality = results.quality().set_index(["explainer", "seed", "draw"]).sort_index()
+    assert len(quality) == 3 * 2 * 2
+    assert (quality["maps"] == 14).all()
+    assert (quality[["constant", "all zero", "not finite"]] == 0).all(axis=None)
+    errors = quality["completeness_error"]
+    assert errors.drop("random").between(0, 1e-5).all()
+    assert errors.loc["random"].isna().all()
+    assert (quality["largest_completeness_error"].dropna() >= errors.dropna()).all()
 
 
 def test_curves_are_means_over_draws_targets_and_images(results):

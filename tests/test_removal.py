@@ -6,14 +6,14 @@ from perturb_cases import golden_problem, make_problem
 
 from xaibench import removal
 from xaibench.component import ConfigurationError
-from xaibench.removal import Blur, Constant, TrainingMean
+from xaibench.removal import Blur, Constant, Marginal, TrainingMean, several_draws
 
 
 def some_mask(images, seed=0):
     return torch.rand(len(images), 1, *images.shape[2:], generator=torch.Generator().manual_seed(seed)) < 0.5
 
 
-@pytest.mark.parametrize("operator", [Constant(0.25), TrainingMean(), Blur(1.5)])
+@pytest.mark.parametrize("operator", [Constant(0.25), TrainingMean(), Blur(1.5), Marginal(1)])
 def test_kept_pixels_stay_removed_ones_change_and_nothing_else_does(operator):
     problem = make_problem(batch=4, channels=3)
     kept, images, background = some_mask(problem.images), problem.images.clone(), problem.background.clone()
@@ -62,6 +62,35 @@ def test_a_tiny_sigma_blurs_nothing_and_a_huge_one_everything():
     assert torch.allclose(Blur(1e-4)(problem.images, nothing, problem), problem.images)
     mean = problem.images.mean(dim=(2, 3), keepdim=True).expand(3, 1, 4, 4)
     assert torch.allclose(Blur(1e4)(problem.images, nothing, problem), mean, atol=1e-6)
+
+
+def test_marginal_takes_the_pixels_of_the_background_image_that_is_asked_for():
+    problem = make_problem(batch=4, channels=3)
+    kept, draw = some_mask(problem.images), torch.tensor([2, 0, 2, 1])
+    assert Marginal(3).draws(problem) == 3
+    found = Marginal(3)(problem.images, kept, problem, draw)
+    assert torch.equal(found, torch.where(kept, problem.images, problem.background[draw]))
+    assert not torch.equal(found, torch.where(kept, problem.images, problem.background[:4]))
+
+
+def test_marginal_takes_no_more_images_than_there_are():
+    problem = make_problem()
+    assert Marginal(99).draws(problem) == 5
+    assert Constant().draws(problem) == TrainingMean().draws(problem) == Blur().draws(problem) == 1
+    with pytest.raises(ConfigurationError, match=r"Marginal\(samples=3\) gives 3 versions"):
+        Marginal(3)(problem.images, some_mask(problem.images), problem)
+    assert "5 versions" in several_draws(Marginal(99), problem)
+    assert several_draws(Marginal(1), problem) is None
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_mixing_is_exact(value):
+    """Not up to rounding: a kept pixel is the image's own, a removed one the operator's."""
+    problem = make_problem(batch=50, channels=2, height=9, width=9)
+    kept = some_mask(problem.images)
+    expected = torch.where(kept, problem.images, torch.tensor(value))
+    assert torch.equal(Constant(value)(problem.images, kept, problem), expected)
+    assert not torch.equal(problem.images * kept + (value + 1e-7) * ~kept, expected)
 
 
 @pytest.mark.parametrize(("operator", "field"), [(lambda: Constant(1.5), "Constant.value=1.5"), (lambda: Blur(0.0), "Blur.sigma=0.0")])

@@ -16,7 +16,7 @@ INDEX = torch.tensor([7, 0, 9_999, 123, 7])
 GOLDEN_KEY = -2018464844690809383
 GOLDEN_BITS = [[-4201802444838254939, 7951118648280381754], [8303695870217030084, 7525876570013512622]]
 GOLDEN_UNIFORM = torch.tensor([[0.4229816794395447, 0.5253121256828308], [0.6517316102981567, 0.1639474630355835]])
-GOLDEN_NORMAL = torch.tensor([[1.1119506359100342, -0.03142966330051422], [0.10147080570459366, 0.08109770715236664]])
+GOLDEN_NORMAL = torch.tensor([[0.31956154108047485, -0.42836523056030273], [-0.1659298986196518, 1.0969574451446533]])
 GOLDEN_INTEGERS = [[632, 272, 259], [477, 877, 985]]
 GOLDEN_PERMUTATION = [[0, 2, 4, 1, 3], [0, 1, 3, 2, 4]]
 GOLDEN_SHARED = [838, 607, 699]
@@ -101,12 +101,12 @@ def test_bits_are_splitmix64_of_the_stream():
 
 def test_golden_values():
     """These outputs are part of every key: if they change on purpose, raise `seeding.VERSION` and put the new ones here."""
-    assert seeding.VERSION == 1
+    assert seeding.VERSION == 2
     each = RNG.each(torch.tensor([0, 1]))
     assert RNG.key == GOLDEN_KEY
     assert each.bits(2).tolist() == GOLDEN_BITS
     assert torch.equal(each.uniform(2), GOLDEN_UNIFORM)
-    torch.testing.assert_close(each.normal(2), GOLDEN_NORMAL, rtol=1e-6, atol=0)
+    torch.testing.assert_close(each.normal(2), GOLDEN_NORMAL, rtol=1e-6, atol=1e-7)
     assert each.integers(1000, 3).tolist() == GOLDEN_INTEGERS
     assert each.permutation(5).tolist() == GOLDEN_PERMUTATION
     assert torch.randint(1000, (3,), generator=RNG.shared()).tolist() == GOLDEN_SHARED
@@ -137,12 +137,45 @@ def test_uniform_and_normal_draws_have_their_distributions_along_every_axis(axis
 
 def test_uniform_lies_strictly_between_0_and_1_even_for_the_extreme_bits(monkeypatch):
     for bits in (-1, 0):
-        monkeypatch.setattr(Each, "bits", lambda self, *shape, bits=bits: torch.full((1,), bits))
+        monkeypatch.setattr(Each, "bits", lambda self, *shape, bits=bits: torch.full((1, *shape), bits))
         each = RNG.each(torch.tensor([0]))
         assert 0 < each.uniform().item() < 1
-        assert each.normal().isfinite().all()
+        assert each.normal(2).isfinite().all()
+        assert each.normal(2).abs().max() < 5.9
         assert 0 <= each.integers(3).item() <= 2
         assert 0 <= each.integers(4).item() <= 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_normal_draws_are_box_and_mullers_of_the_bits(size):
+    """Upper 24 bits for the radius, lower 24 for the angle; the cosines come first, then the sines."""
+    half = (size + 1) // 2
+    bits = RNG.each(INDEX).bits(half).numpy().astype(np.uint64)
+    radius = np.sqrt(-2 * np.log(((bits >> np.uint64(40)) + 0.5) / 2**24))
+    angle = 2 * np.pi * (bits & np.uint64(2**24 - 1)) / 2**24
+    expected = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], 1)[:, :size]
+    np.testing.assert_allclose(RNG.each(INDEX).normal(size).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def check_independent_normals(first: np.ndarray, second: np.ndarray) -> None:
+    """Radius and angle of independent standard normals: chi-square with 2 degrees of freedom, uniform, and independent of each other."""
+    squared, angle = first**2 + second**2, np.arctan2(second, first)
+    assert stats.kstest(squared, "chi2", args=(2,)).pvalue > 1e-3
+    assert stats.kstest(angle / (2 * np.pi) + 0.5, "uniform").pvalue > 1e-3
+    cells, _, _ = np.histogram2d(stats.chi2(2).cdf(squared), angle, bins=(8, 8), range=[[0, 1], [-np.pi, np.pi]])
+    assert stats.chisquare(cells.ravel()).pvalue > 1e-3
+
+
+def test_normals_made_of_the_same_bits_are_independent():
+    first, second = RNG.each(torch.arange(40_000)).normal(2).double().numpy().T
+    check_independent_normals(first, second)
+    other, radius = RNG.each(torch.arange(40_000), 1).normal().double().numpy(), np.hypot(first, second)
+    same_bits = 2 * np.pi * stats.chi2(2).cdf(radius**2)
+    for mutant in (first, np.abs(second), np.sign(first) * np.abs(other), 1.05 * other):
+        with pytest.raises(AssertionError):
+            check_independent_normals(first, mutant)
+    with pytest.raises(AssertionError):
+        check_independent_normals(radius * np.cos(same_bits), radius * np.sin(same_bits))
 
 
 @pytest.mark.parametrize("high", [2, 7, 10])

@@ -35,7 +35,7 @@ def scores(explainer, values, metric="deletion[steps=10]", family="gradient", **
         "dataset": "digits",
         "model": "conv_8",
     }
-    rest = {"explainer": explainer, "metric": metric, "score": "value", "draw": 0, "target": 3, "label": 3, "predicted": 3}
+    rest = {"explainer": explainer, "metric": metric, "score": "value", "draw": 0, "target": 3, "label": 3, "predicted": 3, "flag": ""}
     frame = frame.assign(**{**facts, **rest, **columns})
     return frame.assign(higher_is_better=pd.Series([higher] * len(frame), dtype=object))
 
@@ -296,3 +296,20 @@ def test_latex_escapes_every_special_character():
     text = r"a_b&c%d$e#f{g}h~i^j\k<l>m|n[o]".translate(tables.TEX)
     expected = r"a\_b\&c\%d\$e\#f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k\textless{}l\textgreater{}m\textbar{}n{[}o{]}"
     assert text == expected
+
+
+def test_flagged_maps_are_counted_in_a_note():
+    long = study()
+    here = (long["explainer"] == "ig[steps=5]") & (long["metric"] == "deletion[steps=10]")
+    long.loc[here & (long["index"] == 0), "flag"] = "constant"
+    long.loc[here & (long["index"] == 2), "flag"] = "all zero"
+    found = aggregate(long).set_index(["explainer", "metric"])["note"]
+    assert "1 of 3 maps are all zero; 1 of 3 maps are constant" in found["ig[steps=5]", "deletion[steps=10]"]
+    assert not found.drop(("ig[steps=5]", "deletion[steps=10]")).str.contains("maps").any()
+    assert "1 of 3 maps are constant." in _text_of(long)
+
+
+def _text_of(long) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(to_rich(aggregate(long)))
+    return console.file.getvalue()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xaibench.problem import Output, Passes, Problem, select
 
-VERSION = 1
+VERSION = 2
 
 Sampler = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
 
@@ -20,9 +20,9 @@ def summed_gradients(problem: Problem, samples: int, sampler: Sampler, output: O
     Parameters
     ----------
     problem
-        Its (image, target) pairs times `samples` inputs go through the model in chunks of `problem.chunk`.
+        Its images times `samples` inputs go through the model in chunks of `problem.chunk`: forward once, and back once for each target.
     samples
-        Inputs per pair.
+        Inputs per image; all its targets share them.
     sampler
         Takes rows of the problem's images (n,) and sample numbers (n,); returns inputs (n, C, H, W) and the weights
         of their gradients, a number or a tensor that broadcasts to the inputs.
@@ -36,18 +36,18 @@ def summed_gradients(problem: Problem, samples: int, sampler: Sampler, output: O
     """
     model, images = problem.classifier, problem.images
     batch, targets = problem.targets.shape
-    flat_targets = problem.targets.reshape(-1)
-    total = torch.zeros(batch * targets, *images.shape[1:], device=images.device)
-    positions = torch.arange(batch * targets * samples, device=images.device)
+    totals = [torch.zeros_like(images, memory_format=torch.contiguous_format) for _ in range(targets)]
+    positions = torch.arange(batch * samples, device=images.device)
     for chunk in positions.split(problem.chunk):
-        pair, sample = chunk // samples, chunk % samples
-        inputs, weights = sampler(pair // targets, sample)
+        row, sample = chunk // samples, chunk % samples
+        inputs, weights = sampler(row, sample)
         inputs = inputs.detach().requires_grad_(True)
         with torch.enable_grad():
-            explained = select(model(inputs), flat_targets[pair, None], output)
-            (gradient,) = torch.autograd.grad(explained.sum(), inputs)
-        total.index_add_(0, pair, gradient * weights)
-    return total.reshape(batch, targets, *images.shape[1:])
+            explained = select(model(inputs), problem.targets[row], output)
+            for target, total in enumerate(totals):
+                (gradient,) = torch.autograd.grad(explained[:, target].sum(), inputs, retain_graph=target + 1 < targets)
+                total.index_add_(0, row, gradient * weights)
+    return torch.stack(totals, dim=1)
 
 
 def gradient(problem: Problem, output: Output) -> Tensor:
@@ -56,5 +56,5 @@ def gradient(problem: Problem, output: Output) -> Tensor:
 
 
 def gradient_passes(problem: Problem, samples: int) -> Passes:
-    """The passes of `summed_gradients`."""
-    return Passes(problem.targets.numel() * samples, problem.targets.numel() * samples)
+    """The passes of `summed_gradients`: one forward for each image and sample, one backward for each of its targets."""
+    return Passes(len(problem.images) * samples, problem.targets.numel() * samples)

@@ -86,7 +86,11 @@ def _collect(name: str, found: dict[str, str]) -> None:
 
 @lru_cache(maxsize=None)
 def _installed(library: str) -> str:
-    return importlib.metadata.version(library)
+    """The version of a library, or that it is absent: then its component says so when a grid is planned."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
 
 
 def _source(name: str) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from xaibench.component import Component, describe
+from xaibench.explaining import FLAGS
 from xaibench.grid import Cell, Entry, Grid
 from xaibench.problem import Training
 from xaibench.stages import Explaining, explain_key, predict_key, train_key
@@ -58,8 +59,8 @@ class Results:
     def scores(self) -> pd.DataFrame:
         """The long table: one row for each cell, image, target and score, with every field.
 
-        Columns that name the cell are categorical (their content is stored once); `index`, `target`, `label`, `predicted`, `score` and
-        `value` belong to the row.
+        Columns that name the cell are categorical (their content is stored once); `index`, `target`, `label`, `predicted`, `score`,
+        `value` and `flag` (`explaining.FLAGS`: what is wrong with the map) belong to the row.
         """
         if not self.found:
             return pd.DataFrame()
@@ -72,6 +73,7 @@ class Results:
             content = pd.Categorical(facts[column])
             rows[column] = pd.Categorical.from_codes(content.codes[codes], dtype=content.dtype)
         rows["score"] = rows["score"].astype("category")
+        rows["flag"] = pd.Categorical.from_codes(rows["flag"].to_numpy(), dtype=pd.CategoricalDtype(list(FLAGS)))
         return rows
 
     def curves(self) -> pd.DataFrame:
@@ -93,16 +95,31 @@ class Results:
             names |= {"seed": cell.seed, "draw": cell.draw}
             explained = explaining.pop(cell.explaining, None)
             if explained is not None:
-                rows.append({"stage": "explain", **names, "metric": "", **explained})
+                rows.append({"stage": "explain", **names, "metric": "", **explained.spent})
             rows.append({"stage": "evaluate", **names, "metric": self.facts(cell)["metric"], **_spent(artifact)})
         return pd.DataFrame(rows)
 
+    def quality(self) -> pd.DataFrame:
+        """What is known of the maps before any metric: one row for each explanation.
+
+        Maps, those that are constant, all zero or not finite, and mean and largest completeness error (NaN where none is claimed).
+        """
+        cells = {cell.explaining: cell for cell, _ in self.found}
+        rows = []
+        for explaining, explained in self._explaining.items():
+            cell = cells[explaining]
+            names = {name: self.facts(cell)[name] for name in ("dataset", "model", "trainer", "explainer", "family")}
+            flagged = {name: int((explained.flag == number).sum()) for number, name in enumerate(FLAGS) if name}
+            error = explained.completeness_error
+            errors = {"completeness_error": float(np.mean(error)), "largest_completeness_error": float(np.max(error))}
+            rows.append({**names, "seed": cell.seed, "draw": cell.draw, "maps": explained.flag.size, **flagged, **errors})
+        return pd.DataFrame(rows)
+
     @cached_property
-    def _explaining(self) -> dict[Explaining, dict[str, Any]]:
-        """What each explanation cost."""
+    def _explaining(self) -> dict[Explaining, _Explained]:
         wanted = dict.fromkeys(cell.explaining for cell, _ in self.found)
         read = {explaining: self.store.read("explain", explain_key(explaining)[0]) for explaining in wanted}
-        return {explaining: _spent(artifact) for explaining, artifact in read.items() if artifact is not None}
+        return {explaining: _Explained.of(artifact) for explaining, artifact in read.items() if artifact is not None}
 
     def classifiers(self) -> Iterator[tuple[dict[str, Any], Training, Artifact, Artifact]]:
         """Each classifier with its names, weights and history, and predictions."""
@@ -145,6 +162,8 @@ class Results:
         values = {name: value.double().numpy().reshape(-1) for name, value in artifact.group("values").items()}
         images = np.repeat(index, targets.shape[1])
         size = len(images)
+        explained = self._explaining.get(cell.explaining)
+        flag = np.zeros(targets.shape, dtype=np.uint8) if explained is None else explained.flag
         return pd.DataFrame(
             {
                 "cell": np.int32(number),
@@ -154,6 +173,7 @@ class Results:
                 "predicted": np.tile(predicted[images], len(values)).astype(np.int16),
                 "score": np.repeat(list(values), size),
                 "value": np.concatenate(list(values.values())),
+                "flag": np.tile(flag.reshape(-1), len(values)),
             }
         )
 
@@ -171,6 +191,21 @@ class Results:
             frames.append(pd.DataFrame({"curve": name, **numbers, "low": found.low, "high": found.high, "images": found.images}))
         names = ("dataset", "model", "trainer", "explainer", "family", "metric")
         return pd.concat(frames, ignore_index=True).assign(**dict(zip(names, key, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """Of an explanation: cost, and for each (image, target) the flag and the completeness error (NaN where none is claimed)."""
+
+    spent: dict[str, Any]
+    flag: np.ndarray
+    completeness_error: np.ndarray
+
+    @staticmethod
+    def of(artifact: Artifact) -> _Explained:
+        flag = artifact.tensors["flag"].numpy()
+        error = artifact.tensors.get("completeness_error")
+        return _Explained(_spent(artifact), flag, np.full(flag.shape, np.nan) if error is None else error.numpy())
 
 
 def _spent(artifact: Artifact) -> dict[str, Any]:

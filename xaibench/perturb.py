@@ -16,6 +16,12 @@ from xaibench.seeding import Rng
 
 VERSION = 1
 
+Alter = Callable[[Tensor, Tensor], Tensor]
+"""Takes rows of the problem's images (n,) and sample numbers (n,); returns altered images (n, C, H, W)."""
+
+GROUP_VALUES = 2**22
+"""How many outputs `combined` holds at once."""
+
 Pooling = Literal["sum", "abs_sum", "max"]
 """How a pixel's channels become one number: their sum, the sum of their absolute values, or the largest."""
 
@@ -48,6 +54,63 @@ def logits(problem: Problem, count: int, make: Callable[[Tensor], Tensor]) -> Te
     with torch.inference_mode():
         positions = torch.arange(count, device=problem.images.device)
         return torch.cat([model(make(chunk)) for chunk in positions.split(problem.chunk)])
+
+
+def values(problem: Problem, samples: int, alter: Alter, output: Output, draws: int = 1, rows: Tensor | None = None) -> Tensor:
+    """The explained outputs of altered images: images times samples, in full chunks; all targets share them.
+
+    Parameters
+    ----------
+    problem
+        Its images times `samples` times `draws` inputs go through the model in chunks of `problem.chunk`.
+    samples
+        Altered copies of each image.
+    alter
+        Makes them. With `draws` D, the sample number s D + d asks for draw d of sample s.
+    output
+        What is read.
+    draws
+        Copies of a sample, such as one for each background image, whose outputs are averaged.
+    rows
+        (B',) rows of the problem's images, where not all are asked for.
+
+    Returns
+    -------
+    Tensor
+        (B, T, samples).
+    """
+    model, copies, device = problem.classifier, samples * draws, problem.images.device
+    rows = torch.arange(len(problem.images), device=device) if rows is None else rows
+    found = []
+    with torch.inference_mode():
+        for chunk in torch.arange(len(rows) * copies, device=device).split(problem.chunk):
+            row, sample = rows[chunk // copies], chunk % copies
+            found.append(select(model(alter(row, sample)), problem.targets[row], output))
+        outputs = torch.cat(found).unflatten(0, (-1, samples, draws))
+        return outputs.mean(2).transpose(1, 2) if draws > 1 else outputs[:, :, 0].transpose(1, 2)
+
+
+def combined(problem: Problem, samples: int, alter: Alter, weights: Tensor, output: Output, draws: int = 1) -> Tensor:
+    """Linear combinations of the outputs of altered images: the sum over samples of weight x output, in bounded memory.
+
+    Occlusion, RISE, LIME and all estimators of Shapley values are of this form: a design (the samples) and a matrix.
+
+    Parameters
+    ----------
+    problem, samples, alter, output, draws
+        See `values`.
+    weights
+        (samples, P), shared by all images and targets; the sum is taken in float64.
+
+    Returns
+    -------
+    Tensor
+        (B, T, P), float64.
+    """
+    weights = weights.to(problem.images.device, torch.float64)
+    size = max(1, GROUP_VALUES // (samples * draws * problem.targets.shape[1]))
+    groups = torch.arange(len(problem.images), device=problem.images.device).split(size)
+    return torch.cat([values(problem, samples, alter, output, draws, rows).to(torch.float64) @ weights for rows in groups])
 
 
 def without_model(problem: Problem) -> str | None:

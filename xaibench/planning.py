@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from xaibench.component import ConfigurationError
+from xaibench.explaining import declared_passes
 from xaibench.grid import Cell, Grid
 from xaibench.problem import Dataset, Explainer, Metric, Model, Passes, Problem
 from xaibench.seeding import global_seed
@@ -94,7 +95,7 @@ def _outlook(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: E
     """Why a cell must be skipped, or "", and the passes of explaining and scoring: from the architecture and the shapes alone."""
     problem = _blank(dataset, model, explain_on)
     reason = explainer.unsupported(problem) or metric.unsupported(problem, explainer)
-    return (reason, Passes(), Passes()) if reason else ("", explainer.passes(problem), metric.passes(problem))
+    return (reason, Passes(), Passes()) if reason else ("", declared_passes(explainer, problem), metric.passes(problem))
 
 
 @lru_cache(maxsize=4)

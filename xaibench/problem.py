@@ -224,6 +224,10 @@ class Explainer(Component):
 
     Attributes
     ----------
+    family, paper, claims
+        Of the class: its family, its paper, and the axioms that it keeps, of `explaining.AXIOMS`.
+    exact_passes
+        Of the class: whether `passes` is exact, or, where the passes depend on what is found on the way, an upper bound.
     output
         What is explained: the target's logit (default), probability or log-probability.
     """
@@ -231,6 +235,7 @@ class Explainer(Component):
     family: ClassVar[Family]
     paper: ClassVar[str] = ""
     claims: ClassVar[frozenset[str]] = frozenset()
+    exact_passes: ClassVar[bool] = True
 
     output: Output = "logit"
 

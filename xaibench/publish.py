@@ -14,6 +14,7 @@ from xaibench import pictures as explained
 from xaibench.claims.base import COLUMNS, Claim, judged
 from xaibench.claims.page import to_markdown
 from xaibench.classifiers import accuracy, confusion, history, reports
+from xaibench.explaining import FLAGS
 from xaibench.figures import classifier, curves
 from xaibench.longtable import Results
 from xaibench.pictures import Picture, file_name
@@ -21,7 +22,7 @@ from xaibench.stages import environment
 from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
-PROVENANCE = "provenance.json"
+PROVENANCE, QUALITY = "provenance.json", "explanations.csv"
 STANDARD = ("maps", "all_classes")
 CLASSIFIERS, CLAIMS = "classifiers.csv", "claims.csv"
 
@@ -61,6 +62,7 @@ def publish(
     if len(scores):
         scores.to_parquet(folder / SCORES, index=False)
         results.costs().to_csv(folder / "cost.csv", index=False, float_format="%.4g")
+        results.quality().to_csv(folder / QUALITY, index=False, float_format="%.4g")
         results.curves().to_parquet(folder / CURVES, index=False)
     chosen = {name: Picture(name) for name in STANDARD if name in figures} | dict(pictures or {})  # type: ignore[arg-type]
     if chosen:
@@ -88,6 +90,8 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
     """
     if (folder / SCORES).exists():
         write(aggregate(pd.read_parquet(folder / SCORES)), folder)
+    if (folder / QUALITY).exists():
+        (folder / "explanations.md").write_text(_quality(pd.read_csv(folder / QUALITY)), encoding="utf-8")
     if (folder / CLASSIFIERS).exists():
         (folder / "classifiers.md").write_text(_classifiers(pd.read_csv(folder / CLASSIFIERS)), encoding="utf-8")
     if (folder / CLAIMS).exists():
@@ -145,6 +149,20 @@ def _classifiers(table: pd.DataFrame) -> str:
         cells = [one["dataset"], one["model"], f"{one['parameters']:,}", one["seeds"], percent(one["accuracy"]), *spans]
         cells += [percent(one["validation_accuracy"]), percent(one["reference"]), "" if pd.isna(one["reached"]) else one["reached"]]
         lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join([*lines, ""])
+
+
+def _quality(table: pd.DataFrame) -> str:
+    """Markdown: for each explainer, over seeds and draws, how many maps say nothing and how far sums are from what they should be."""
+    flags = [name for name in FLAGS if name]
+    heads = ["dataset", "model", "explainer", "maps", *flags, "completeness error, mean", "largest"]
+    lines = ["Maps that are constant, all zero or not finite, and |sum of the map - what it claims to sum to| in output units.", ""]
+    lines += [f"| {' | '.join(heads)} |", f"| --- | --- | --- |{' ---: |' * (len(heads) - 3)}"]
+    for (dataset, model, explainer), part in table.groupby(["dataset", "model", "explainer"], sort=True):
+        counts = [int(part[name].sum()) for name in ("maps", *flags)]
+        errors = [part["completeness_error"].mean(), part["largest_completeness_error"].max()]
+        texts = ["" if np.isnan(error) else f"{error:.1e}" for error in errors]
+        lines.append(f"| {' | '.join(map(str, [dataset, model, explainer, *counts, *texts]))} |")
     return "\n".join([*lines, ""])
 
 

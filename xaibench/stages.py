@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from xaibench import keys
 from xaibench.component import Component, ConfigurationError
 from xaibench.cost import Cost, chunk_size, measure
+from xaibench.explaining import completeness_error, explained, flags
 from xaibench.perturb import logits
 from xaibench.problem import Arrays, Attributions, Dataset, Explainer, Metric, Problem, Scores, Training
 from xaibench.seeding import Rng
@@ -25,7 +26,7 @@ from xaibench.selection import ExplainOn, background
 from xaibench.store import Artifact, Store
 from xaibench.training import Trainer, fit, load
 
-VERSIONS = {"train": 1, "predict": 2, "explain": 1, "evaluate": 1}
+VERSIONS = {"train": 1, "predict": 2, "explain": 2, "evaluate": 1}
 """Part of every key: raised when a stage itself, and no component or shared module, gives other results."""
 
 log = logging.getLogger(__name__)
@@ -155,7 +156,10 @@ class Stages:
         return self._stage("predict", predict_key(training), compute)
 
     def explain(self, explaining: Explaining) -> Artifact:
-        """`values` (B, T, C or 1, H, W), `index` (B,), `targets` (B, T), and `total` (B, T) of methods that claim completeness."""
+        """`values` (B, T, C or 1, H, W), `index` (B,), `targets` and `flag` (B, T) (`explaining.FLAGS`).
+
+        Of methods that claim completeness also `total` and `completeness_error` (B, T).
+        """
 
         def compute() -> Artifact:
             problem = self.problem(explaining, explaining.explainer.needs())
@@ -164,10 +168,10 @@ class Stages:
                 raise UnsupportedError(reason)
             rng = Rng(explaining.training.seed, explaining.draw, type(explaining.explainer).__name__)
             with measure(problem.model) as cost:
-                explanation = explaining.explainer(problem, rng)
-            tensors = {"values": explanation.values, "index": problem.index, "targets": problem.targets}
+                explanation = explained(explaining.explainer, problem, rng)
+            tensors = {"values": explanation.values, "index": problem.index, "targets": problem.targets, "flag": flags(explanation)}
             if explanation.total is not None:
-                tensors["total"] = explanation.total
+                tensors |= {"total": explanation.total, "completeness_error": completeness_error(explanation)}
             return Artifact(tensors, self._provenance(cost))
 
         return self._stage("explain", explain_key(explaining), compute)

@@ -49,15 +49,16 @@ def aggregate(long: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     long
-        One row per (dataset, model, trainer, explainer, metric, score, seed, draw, index, target), in any order, with its `value` and
-        `family`, `metric_family`, `higher_is_better` and `metric_version`.
+        One row per (dataset, model, trainer, explainer, metric, score, seed, draw, index, target), in any order, with its `value`, the
+        `flag` of the map (empty, or what is wrong with it), `family`, `metric_family`, `higher_is_better` and `metric_version`.
 
     Returns
     -------
     DataFrame
         One row per (dataset, model, trainer, explainer, metric, score), in natural order: the facts about explainer and metric, `mean`,
         `low`, `high`, `df`, `images`, `seeds`, `undefined` ((image, seed) pairs without a value) and `note`, in which "90 of 100 images"
-        and "2 of 3 seeds" tell that more occur among all explainers scored by this metric on this classifier.
+        and "2 of 3 seeds" tell that more occur among all explainers scored by this metric on this classifier, and "3 of 400 maps are
+        constant" that something is wrong with these.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def aggregate(long: pd.DataFrame) -> pd.DataFrame:
     """
     _check(long)
     values = long["value"].to_numpy(dtype=np.float64)
-    frame = long[[*KEYS, *FACTS, *PLACES]].assign(value=np.where(np.isfinite(values), values, np.nan))
+    frame = long[[*KEYS, *FACTS, *PLACES, "flag"]].assign(value=np.where(np.isfinite(values), values, np.nan))
     # The last bits of a sum depend on the order of its terms.
     frame = frame.sort_values(PLACES, kind="stable", ignore_index=True)
     frame["cell"] = frame.groupby(KEYS, observed=True, sort=False).ngroup()
@@ -76,13 +77,14 @@ def aggregate(long: pd.DataFrame) -> pd.DataFrame:
     heads = frame.drop_duplicates("cell").set_index("cell")[[*KEYS, *FACTS]].astype(object)
     scores = _mean(_mean(frame, ["cell", "seed", "index", "target"]), ["cell", "seed", "index"])
     scores = scores.join(heads.groupby([key for key in KEYS if key != "explainer"], sort=False).ngroup().rename("block"), on="cell")
+    flagged = _flagged(frame)
     available = scores.groupby("block")[["index", "seed"]].nunique()
     facts: dict[Any, dict[Any, Any]] = heads.to_dict("index")
     sizes: dict[Any, dict[Any, Any]] = available.to_dict("index")
     rows = []
     for cell, part in scores.groupby("cell", sort=False):
         size = sizes[part["block"].iloc[0]]
-        rows.append({**facts[cell], **_interval(part, size["index"], size["seed"])})
+        rows.append({**facts[cell], **_interval(part, size["index"], size["seed"], flagged.get(cell, ""))})
     rows.sort(key=lambda row: [natural(row[key]) for key in KEYS])
     result = pd.DataFrame(rows)
     directions = [None if pd.isna(value) else bool(value) for value in result["higher_is_better"]]
@@ -143,7 +145,7 @@ def to_rich(aggregated: pd.DataFrame, score: str = "value", width: int | None = 
 
 
 def _check(long: pd.DataFrame) -> None:
-    missing = [column for column in [*KEYS, *FACTS, *PLACES, "value"] if column not in long]
+    missing = [column for column in [*KEYS, *FACTS, *PLACES, "value", "flag"] if column not in long]
     if missing:
         raise ValueError(f"columns {', '.join(missing)} are missing: expected the long table")
     if long.empty:
@@ -162,7 +164,18 @@ def _mean(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return groups["mean"].where(groups["count"] == groups["size"]).rename("value").reset_index()
 
 
-def _interval(part: pd.DataFrame, images: int, seeds: int) -> dict[str, Any]:
+def _flagged(frame: pd.DataFrame) -> dict[Any, str]:
+    """Which maps of a cell are constant, all zero or not finite, in words; cells without such maps are left out."""
+    found: dict[Any, str] = {}
+    sizes = frame.groupby("cell", sort=False).size()
+    flagged = frame[frame["flag"] != ""].assign(flag=lambda part: part["flag"].astype(str))
+    for row in flagged.groupby(["cell", "flag"], sort=True).size().reset_index(name="count").to_dict("records"):
+        text = f"{row['count']} of {sizes[row['cell']]} maps are {row['flag']}"
+        found[row["cell"]] = "; ".join(filter(None, [found.get(row["cell"], ""), text]))
+    return found
+
+
+def _interval(part: pd.DataFrame, images: int, seeds: int, flagged: str) -> dict[str, Any]:
     """Statistics of one cell's (seed, index) scores, where all explainers together have `images` and `seeds`."""
     own_images, row = np.unique(part["index"].to_numpy(), return_inverse=True)
     own_seeds, column = np.unique(part["seed"].to_numpy(), return_inverse=True)
@@ -171,7 +184,7 @@ def _interval(part: pd.DataFrame, images: int, seeds: int) -> dict[str, Any]:
     common = present.all(axis=1)
     found = crossed_interval(matrix[common], LEVEL)
     counts = [(int(common.sum()), images, "images"), (found.seeds, seeds, "seeds")]
-    note = "; ".join(filter(None, [found.note, *(f"{have} of {most} {name}" for have, most, name in counts if have < most)]))
+    note = "; ".join(filter(None, [found.note, *(f"{have} of {most} {name}" for have, most, name in counts if have < most), flagged]))
     numbers = {name: float(getattr(found, name)) for name in ("mean", "low", "high", "df")}
     return {**numbers, "images": int(found.images), "seeds": found.seeds, "undefined": int(found.undefined), "note": note}
 

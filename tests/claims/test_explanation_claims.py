@@ -12,6 +12,7 @@ from xaibench.claims.largest_mass import LargestMass
 from xaibench.claims.likely_classes import LikelyClasses
 from xaibench.claims.mass_excess import MassExcess
 from xaibench.claims.next_classes import NextClasses
+from xaibench.claims.object_mass import ObjectMass
 from xaibench.claims.region_sum import RegionSum
 from xaibench.component import ConfigurationError
 
@@ -209,3 +210,18 @@ def test_images_are_chosen_for_all_seeds_together(fields, expected):
 def test_a_choice_without_images_is_said(monkeypatch):
     found = check(LargestMass(topic="birds", true_class=2), monkeypatch, CHOICE).iloc[0]
     assert (found["topic"], found["claim"], found["holds"], found["images"]) == ("birds", "nothing to check it on", None, 0)
+
+
+def test_object_mass_is_the_share_on_bright_pixels_for_the_predicted_class(monkeypatch):
+    """Image 0 has four bright pixels of six, image 1 two: class 0 is predicted, the others' values must not count."""
+    values = np.full((2, 2, 3, 2, 3), 100.0)
+    values[:, 0, 0] = [[1.0, 3.0, -5.0], [1.0, 1.0, 2.0]]
+    values[:, 1, 0] = [[-1.0, 4.0, 1.0], [0.0, 0.0, 1.0]]
+    found = check(ObjectMass(brighter_than=0.2), monkeypatch, evidence(values, IMAGES))
+    shares, areas = np.array([6 / 8, 2 / 6]), np.array([4 / 6, 2 / 6])
+    np.testing.assert_allclose(found["value"], [shares.mean(), (shares / areas).mean()])
+    assert found["expected"].tolist() == ["", "> 1"]
+    dimmer = check(ObjectMass(brighter_than=0.05), monkeypatch, evidence(values, IMAGES))
+    assert not np.allclose(dimmer["value"], found["value"])
+    none = check(ObjectMass(), monkeypatch, evidence(-np.abs(values), IMAGES))
+    assert none["value"].isna().all()

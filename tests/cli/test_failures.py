@@ -53,7 +53,7 @@ def test_an_unsupported_explainer_is_skipped_with_its_reason(bench):
     outcome = bench.run("-m", "model=linear", "explainer=grad_cam,gradient", "metric=deletion")
     assert outcome.status == 0
     assert "1 done, 0 cached, 1 skipped, 0 failed of 2 cells" in outcome.out
-    assert "grad_cam deletion: the model has no 2D convolution" in outcome.out
+    assert "skipped 1: deletion of grad_cam: the model has no 2D convolution" in outcome.out
     assert set(pd.read_csv(bench.results / "sweep" / "table.csv")["explainer"]) == {"gradient"}
 
 
@@ -68,7 +68,7 @@ def test_a_metric_that_cannot_score_an_explainer_is_skipped(bench):
     outcome = bench.run("explainer=gradient", "metric=completeness_error,sparseness")
     assert outcome.status == 0
     assert "1 done, 0 cached, 1 skipped" in outcome.out
-    assert "gradient completeness_error:" in outcome.out
+    assert "skipped 1: completeness_error of gradient: does not claim completeness" in outcome.out
 
 
 def test_a_model_too_small_for_one_dataset_is_skipped_in_a_sweep(bench):

@@ -4,15 +4,17 @@ import dataclasses
 from functools import cache
 from pathlib import Path
 
+import fewer
 import torch
 from torch import nn
 
+from xaibench import cost
 from xaibench.cli.compose import composed
 from xaibench.cli.request import GROUPS, Request, conf_folder
 from xaibench.component import Component
 from xaibench.grid import Grid
 from xaibench.planning import untrained
-from xaibench.problem import Problem
+from xaibench.problem import Explainer, Passes, Problem
 from xaibench.seeding import Rng
 
 RNG = Rng(seed=2, draw=1, component="conformance")
@@ -56,6 +58,40 @@ def make_problem(model: str = "conv16_conv32_gap", shape: tuple[int, int, int] =
         probabilities=probabilities,
         chunk=64,
     )
+
+
+def explainers() -> dict[str, Explainer]:
+    """All explainers that can run here, with fewer samples."""
+    return {name: fewer.fewer(name, components("explainer")[name]) for name in fewer.names()}
+
+
+def check_explainer(explainer: Explainer, problem: Problem) -> bool:
+    """Whether it explains the problem; then its result, its passes and its traces are checked."""
+    before = footprint(problem, explainer)
+    reason = explainer.unsupported(problem)
+    assert reason is None or reason.strip()
+    if reason is None:
+        with cost.measure(problem.model) as counted:
+            found = explainer(problem, RNG)
+        (batch, targets), (channels, *size) = problem.targets.shape, problem.images.shape[1:]
+        assert found.values.shape in {(batch, targets, depth, *size) for depth in (1, channels)}
+        assert found.values.dtype == torch.float32
+        assert found.values.isfinite().all()
+        assert not found.values.requires_grad
+        assert (found.total is not None) == ("completeness" in explainer.claims)
+        assert found.total is None or (found.total.shape == (batch, targets) and found.total.isfinite().all())
+        check_passes(explainer, counted.passes, explainer.passes(problem))
+    assert same(before, footprint(problem, explainer))
+    return reason is None
+
+
+def check_passes(explainer: Explainer, counted: Passes, declared: Passes) -> None:
+    """As many as declared, or, where they depend on what is found on the way, at most as many."""
+    if explainer.exact_passes:
+        assert counted == declared
+    else:
+        assert counted.forward <= declared.forward
+        assert counted.backward <= declared.backward
 
 
 def footprint(problem: Problem, component: Component) -> list:

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from xaibench.component import Component
+from xaibench.explaining import AXIOMS
 from xaibench.problem import Attributions, Explainer, Family, Metric
 
 CONTROLS_AND_METHODS = {Family.GRADIENT, Family.ACTIVATION, Family.PERTURBATION, Family.SHAPLEY, Family.CONTROL}
@@ -100,7 +101,9 @@ def check_attributes(component: Component) -> None:
     if isinstance(component, Explainer):
         assert cls.family in CONTROLS_AND_METHODS, f"{cls.__name__}.family={cls.family}"
         assert isinstance(cls.claims, frozenset), f"{cls.__name__}.claims"
-        assert all(isinstance(claim, str) for claim in cls.claims), f"{cls.__name__}.claims"
+        unknown = cls.claims - AXIOMS.keys()
+        assert not unknown, f"{cls.__name__}.claims: {sorted(unknown)} are no axioms of explaining.AXIOMS"
+        assert type(cls.exact_passes) is bool, f"{cls.__name__}.exact_passes"
     if isinstance(component, Metric):
         assert cls.family in METRIC_FAMILIES, f"{cls.__name__}.family={cls.family}"
         assert cls.higher_is_better in (True, False, None), f"{cls.__name__}.higher_is_better"

@@ -23,6 +23,7 @@ from explainer_cases import (
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from xaibench.baselines import Constant
 from xaibench.explainers.deep_shap import DeepShap
 from xaibench.explainers.expected_gradients import ExpectedGradients
 from xaibench.explainers.grad_cam import GradCam
@@ -38,6 +39,7 @@ from xaibench.explainers.smoothgrad import Smoothgrad
 from xaibench.explainers.sobel import Sobel
 from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
+from xaibench.superpixels import Pixels
 
 # shap's plots, imported with it, call functions that matplotlib 3.11 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:The set_(bad|over|under) function:PendingDeprecationWarning")
@@ -77,8 +79,8 @@ PRODUCTS = [
     IntegratedGradients(steps=3, quadrature="midpoint"),
     ExpectedGradients(samples=3),
     Occlusion(patch=1, stride=1),
-    KernelShap(patch=1),
-    KernelShap(patch=1, samples=200),
+    KernelShap(superpixels=Pixels()),
+    KernelShap(superpixels=Pixels(), samples=200),
     DeepShap(),
 ]
 
@@ -104,7 +106,7 @@ def test_integrated_gradients_of_a_quadratic_classifier(quadrature):
         found = explainer(problem, rng)
         return dataclasses.replace(found, values=found.values / (problem.images[:, None] - 0.25))
 
-    explainer = IntegratedGradients(steps=5, baseline=0.25, quadrature=quadrature)
+    explainer = IntegratedGradients(steps=5, baseline=Constant(0.25), quadrature=quadrature)
     check_quadratic_integral(explainer)
     for mutant in (without_difference, next_target(explainer), negated(explainer), IntegratedGradients(steps=5)):
         rejects(check_quadratic_integral, mutant)
@@ -186,9 +188,16 @@ def test_grad_cam_by_hand():
     def check(explain: Explain) -> None:
         assert_close(explain(problem, RNG).values, expected, rtol=1e-4, atol=1e-7)
 
+    before = GradCam(layer="0")
+    check(before)
+    for mutant in (negated(before), next_target(before), scaled(before), GradCam()):
+        rejects(check, mutant)
+    # Behind ReLU, where it is taken by default, each position has the gradient W / 4.
+    coarse = torch.einsum("tk,bkhw->bthw", linear.weight / 4, maps.relu()).relu()
+    expected = (up @ coarse @ up.T)[:, :, None]
     check(GradCam())
-    check(GradCam(layer="0"))
-    for mutant in (negated(GradCam()), next_target(GradCam()), scaled(GradCam()), GradCam(layer="1")):
+    check(GradCam(layer="1"))
+    for mutant in (negated(GradCam()), next_target(GradCam()), scaled(GradCam()), before):
         rejects(check, mutant)
 
 

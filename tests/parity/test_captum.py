@@ -6,6 +6,8 @@ from torch import nn
 from torch.nn import functional
 from torch.testing import assert_close
 
+from xaibench import removal
+from xaibench.baselines import Constant
 from xaibench.explainers.grad_cam import GradCam
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.input_x_gradient import InputXGradient
@@ -54,7 +56,7 @@ def test_integrated_gradients(problem, quadrature, method):
     from captum.attr import IntegratedGradients as Reference
 
     expected = Reference(problem.model).attribute(problem.images, 0.2, problem.labels, n_steps=20, method=method)
-    agree(IntegratedGradients(steps=20, baseline=0.2, quadrature=quadrature), problem, expected.float())
+    agree(IntegratedGradients(steps=20, baseline=Constant(0.2), quadrature=quadrature), problem, expected.float())
 
 
 def test_occlusion(problem):
@@ -63,7 +65,7 @@ def test_occlusion(problem):
 
     expected = Reference(problem.model).attribute(problem.images, (3, 4, 4), (3, 2, 2), 0.3, problem.labels)
     # captum gives a window's drop to each channel, and we to the pixel.
-    agree(Occlusion(patch=4, stride=2, baseline=0.3), problem, expected[:, :1])
+    agree(Occlusion(patch=4, stride=2, removal=removal.Constant(0.3)), problem, expected[:, :1])
 
 
 @pytest.mark.parametrize("layer", [None, "0", "4"])

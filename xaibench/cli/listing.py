@@ -10,7 +10,7 @@ from rich.table import Table
 
 from xaibench.cli.request import GROUPS, Request, study_content
 from xaibench.component import Component, ConfigurationError, build
-from xaibench.problem import Explainer, Metric
+from xaibench.problem import Explainer, Family, Metric
 
 PLURALS = {"datasets": "dataset", "models": "model", "trainers": "trainer", "explainers": "explainer", "metrics": "metric"}
 HELP = "usage: xaibench list [datasets | models | trainers | explainers | metrics | experiments] [--config-dir FOLDER]"
@@ -51,11 +51,15 @@ def _group(request: Request, group: str, title: str) -> Table:
     table = Table(title=f"{len(found)} {title}", title_justify="left")
     extra = {"explainer": ("family", "claims", "paper"), "metric": ("family", "better", "paper")}.get(group, ())
     for column in ("name", *extra, "what it is", "fields"):
-        table.add_column(column, overflow="fold")
-    for name, component in found.items():
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for name, component in sorted(found.items(), key=lambda item: (_family(item[1]), item[0])):
         fields = ", ".join(f"{field.name}={_short(getattr(component, field.name))}" for field in dataclasses.fields(component))
         table.add_row(name, *_facts(component), _first_sentence(component), fields)
     return table
+
+
+def _family(component: Component) -> int:
+    return list(Family).index(component.family) if isinstance(component, Explainer | Metric) else 0
 
 
 def _facts(component: Component) -> tuple[str, ...]:

@@ -27,14 +27,28 @@ def main(argv: list[str]) -> int:
     cells = plan(grid, store)
     console = Console(width=None if Console().is_terminal else 140)
     console.print(summary(grid, cells, store))
-    for reason, count in Counter(
-        f"{item.cell.explainer.name} {item.cell.metric.name}: {item.reason}" for item in cells if item.reason
-    ).items():
-        console.print(f"skipped {count}: {reason}", highlight=False)
+    for text in skipped(cells):
+        console.print(text, highlight=False)
     if "--cells" in argv:
         for item in cells:
             console.print(f"{item.status:<8} {item.key[:12]} {item.cell}", highlight=False)
     return 0
+
+
+def skipped(cells: list[Planned]) -> list[str]:
+    """Which cells are skipped and why, a line for each reason."""
+    reasons: dict[str, list[Planned]] = {}
+    for item in cells:
+        if item.status == "skipped":
+            reasons.setdefault(item.reason, []).append(item)
+    texts = []
+    for reason, members in reasons.items():
+        explainers, metrics = (
+            ", ".join(dict.fromkeys(entry.name for entry in entries))
+            for entries in ([item.cell.explainer for item in members], [item.cell.metric for item in members])
+        )
+        texts.append(f"skipped {len(members)}: {metrics} of {explainers}: {reason}")
+    return texts
 
 
 def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:

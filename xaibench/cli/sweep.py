@@ -13,7 +13,7 @@ from rich.console import Console
 from xaibench.claims import page
 from xaibench.cli.compose import Settings, composed
 from xaibench.cli.job import task
-from xaibench.cli.plan import summary
+from xaibench.cli.plan import skipped, summary
 from xaibench.cli.progress import bar
 from xaibench.cli.request import Request
 from xaibench.execution import failure, missing
@@ -81,9 +81,8 @@ def _report(store: Store, settings: Settings, before: list[Planned], absent: lis
         state = "done" if done else "failed" if item.status == "to do" else item.status
         states[state] += 1
     console.print(", ".join(f"{states[state]} {state}" for state in ("done", "cached", "skipped", "failed")) + f" of {len(before)} cells")
-    skipped = Counter(f"{item.cell.explainer.name} {item.cell.metric.name}: {item.reason}" for item in before if item.status == "skipped")
-    for text, count in skipped.items():
-        console.print(f"skipped {count} x {text}", highlight=False)
+    for text in skipped(before):
+        console.print(text, highlight=False)
     reasons = Counter(record["message"] for item in before if item.status == "to do" and (record := failure(item.key, settings.failures)))
     for record in filter(None, (failure(key, settings.failures) for key in absent)):
         reasons.setdefault(record["message"], 1)

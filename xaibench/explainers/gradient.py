@@ -27,7 +27,7 @@ class Gradient(Explainer):
 
     family: ClassVar = Family.GRADIENT
     paper: ClassVar = "Simonyan et al., 2014 (arXiv:1312.6034)"
-    claims: ClassVar = frozenset({"implementation invariance", "linearity"})
+    claims: ClassVar = frozenset({"dummy", "implementation invariance", "linearity", "symmetry"})
 
     def passes(self, problem: Problem) -> Passes:
         """One forward and one backward pass for each (image, target)."""

@@ -27,7 +27,7 @@ class InputXGradient(Explainer):
 
     family: ClassVar = Family.GRADIENT
     paper: ClassVar = "Shrikumar et al., 2016 (arXiv:1605.01713)"
-    claims: ClassVar = frozenset({"implementation invariance", "linearity"})
+    claims: ClassVar = frozenset({"dummy", "implementation invariance", "linearity", "symmetry"})
 
     def passes(self, problem: Problem) -> Passes:
         """One forward and one backward pass for each (image, target)."""

@@ -59,7 +59,9 @@ def grid(images: NDArray[Any], maps: Mapping[str, NDArray[Any]], row_labels: Seq
             axes.set_title(style.wrap(title), fontsize=7)
         for axes in panels.flat:
             style.bare(axes)
-        _bar(figure, panels, None, style.DIVERGING, "each map on its own scale")
+        _bar(
+            figure, panels, None, style.DIVERGING, "each map on its own scale; left: the image as the classifier sees it (0 black, 1 white)"
+        )
         style.save(figure, path)
     return figure
 
@@ -121,6 +123,7 @@ def all_classes(
             style.bare(panels[row, 1 + int(chosen)], "#000000", 2.0)
         text = "all maps on one scale" if scale == "figure" else "each row on its own scale"
         text += "; outlined: predicted class" if predicted is not None else ""
+        text += "; left: the image as the classifier sees it (0 black, 1 white), under the maps faint and with dark and light exchanged"
         _bar(figure, panels, limits[0] if scale == "figure" else None, colors, text)
         style.save(figure, path)
     return figure

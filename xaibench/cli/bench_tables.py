@@ -1,0 +1,119 @@
+"""How `xaibench bench` writes its tables: rounded, in Markdown, with what the numbers mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+CAPTIONS = {
+    "throughput": "The classifier alone at its best chunk and memory format, and what share the fixed rule reaches (timed in turns).",
+    "explainers": (
+        "Each explainer and the classifier alone are timed in turns. The limit is the time of the method's passes at the classifier's best "
+        "throughput; the ratio is the limit's time over the method's: median of the turns, lowest to highest. Images per second drift on "
+        "shared machines, ratios less. Above 1 a method saves part of a pass, such as the way back below a layer, or the machine was busy. "
+        "Memory: the peak beyond what was in use before."
+    ),
+    "peers": (
+        "Equal settings, same images and classes, timed in turns; time per image is compared, as slow peers get fewer images. Difference: "
+        "the largest between the two, relative to the largest value. Errors: root mean square distance from a long run, relative to its "
+        "root mean square."
+    ),
+    "memory": "Peak beyond the interpreter and the inputs, each number of images in a process of its own; and without the results.",
+}
+
+
+SIGNIFICANT = "significant"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a rounded table: its head, its field, how a number is written, and whether lowest and highest turn stand beside it."""
+
+    head: str
+    field: str
+    number: str = ""
+    spread: bool = False
+
+    @property
+    def rule(self) -> str:
+        """Alignment."""
+        return "---:" if self.number else "---"
+
+    def text(self, row: Mapping[Any, Any]) -> str:
+        """The cell."""
+        value = row.get(self.field)
+        if value is None or pd.isna(value):
+            return ""
+        if not self.number:
+            return str(value)
+        fields = (self.field, f"{self.field}_low", f"{self.field}_high") if self.spread else (self.field,)
+        texts = [significant(row[name]) if self.number == SIGNIFICANT else format(row[name], self.number) for name in fields]
+        return f"{texts[0]} ({texts[1]} to {texts[2]})" if self.spread else texts[0]
+
+
+COLUMNS = {
+    "throughput": (
+        Column("direction", "direction"),
+        Column("best, images/s", "rate", ",.0f"),
+        Column("at chunk", "chunk", "d"),
+        Column("format", "layout"),
+        Column("chunk of the rule", "ruled_chunk", "d"),
+        Column("its share of the best", "ruled_share", ".2f"),
+    ),
+    "explainers": (
+        Column("explainer", "explainer"),
+        Column("family", "family"),
+        Column("images/s", "images_per_second", SIGNIFICANT),
+        Column("forward per image", "forward", SIGNIFICANT),
+        Column("backward per image", "backward", SIGNIFICANT),
+        Column("limit, images/s", "limit", SIGNIFICANT),
+        Column("ratio to the limit", "ratio", ".2f", spread=True),
+        Column("memory, MiB", "memory", ",.0f"),
+        Column("skipped", "skipped"),
+    ),
+    "peers": (
+        Column("explainer", "explainer"),
+        Column("peer", "peer"),
+        Column("ours, ms/image", "our_milliseconds", SIGNIFICANT),
+        Column("peer, ms/image", "peer_milliseconds", SIGNIFICANT),
+        Column("times faster", "times_faster", SIGNIFICANT, spread=True),
+        Column("difference", "difference", ".1e"),
+        Column("our error", "our_error", ".3f"),
+        Column("its error", "peer_error", ".3f"),
+        Column("why they differ", "differs"),
+        Column("skipped", "skipped"),
+    ),
+    "memory": (
+        Column("explainer", "explainer"),
+        Column("images", "images", ",d"),
+        Column("memory, MiB", "memory", ",.0f"),
+        Column("results, MiB", "results", ",.0f"),
+        Column("without results, MiB", "without_results", ",.0f"),
+        Column("skipped", "skipped"),
+    ),
+}
+"""Of the rounded tables."""
+
+
+def significant(value: float) -> str:
+    """Three significant digits, more before the decimal point, and no exponent."""
+    digits = 0 if abs(value) >= 100 or value == round(value) else 2 - math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(digits, 0)}f}"
+
+
+def markdown(tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> str:
+    """A section for each table and network; columns without content are left out."""
+    versions = ", ".join(f"{name} {provenance['versions'][name]}" for name in ("torch", "captum", "shap"))
+    lines = [f"{provenance['hardware']}; {provenance['threads']} threads; {versions}; commit {provenance['commit']}.", ""]
+    for name, table in tables.items():
+        for (dataset, model), part in table.groupby(["dataset", "model"], sort=False):
+            lines += [f"## {name.capitalize()}: {model} on {dataset}", "", CAPTIONS[name], ""]
+            columns = [column for column in COLUMNS[name] if column.field in part and not part[column.field].isna().all()]
+            lines += [f"| {' | '.join(column.head for column in columns)} |", f"| {' | '.join(column.rule for column in columns)} |"]
+            lines += [f"| {' | '.join(column.text(row) for column in columns)} |" for row in part.to_dict("records")]
+            lines.append("")
+    return "\n".join(lines)
