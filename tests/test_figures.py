@@ -114,15 +114,26 @@ def test_line_styles_do_not_depend_on_the_order():
 # Maps
 
 
-def test_grid_rows_columns_and_titles(tmp_path):
-    maps = {"ig[steps=50]": np.ones((3, 1, 6, 6)), "gradient": np.ones((3, 1, 6, 6))}
+def tile(figure, row, column, size=6):
+    """(size, size, 4): a tile of the mosaic; the tiles of small pictures are one pixel apart."""
+    (mosaic,) = figure.axes[0].images
+    top, left = row * (size + 1), column * (size + 1)
+    return np.asarray(mosaic.get_array())[top : top + size, left : left + size]
+
+
+def test_grid_rows_columns_and_labels(tmp_path):
+    maps = {"ig[steps=50]": np.ones((3, 1, 6, 6)), "gradient": -np.ones((3, 1, 6, 6))}
     figure = grid(images(), maps, ["a", "b", "c"], tmp_path / "grid.png")
-    panels, (bar,) = figure.axes[:9], figure.axes[9:]
-    assert [axes.get_title() for axes in panels[:3]] == ["image", "ig\n[steps=50]", "gradient"]
-    assert [panels[row].get_ylabel() for row in (0, 3, 6)] == ["a", "b", "c"]
+    axes, bar = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["image", "ig[steps=50]", "gradient"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
     assert [label.get_text() for label in bar.get_xticklabels()] == ["against the class", "0", "for the class"]
     text = bar.get_xlabel().replace("\n", " ")
-    assert text.startswith("each map on its own scale; left: the image as the classifier sees it (0 black, 1 white); ends: 99.5th")
+    assert text.startswith("each map on its own scale; above: the images as the classifier sees them (0 black, 1 white); ends: 99.5th")
+    assert tile(figure, 1, 0)[0, 0, 0] > tile(figure, 1, 0)[0, 0, 2]
+    assert tile(figure, 2, 2)[0, 0, 2] > tile(figure, 2, 2)[0, 0, 0]
+    (mosaic,) = axes.images
+    assert (np.asarray(mosaic.get_array())[6::7] == 1).all()
 
 
 def test_grid_sums_channels_and_scales_each_map_by_itself(tmp_path):
@@ -130,38 +141,42 @@ def test_grid_sums_channels_and_scales_each_map_by_itself(tmp_path):
     values[1] *= 100
     figure = grid(images(2, 3), {"ig": values}, ["a", "b"], tmp_path / "grid.png")
     for row in (0, 1):
-        (drawn,) = figure.axes[2 * row + 1].images
-        limit = np.percentile(np.abs(values[row].sum(axis=0)), 99.5)
-        np.testing.assert_allclose(drawn.get_array(), values[row].sum(axis=0))
-        np.testing.assert_allclose(drawn.get_clim(), [-limit, limit])
+        summed = values[row].sum(axis=0)
+        share = summed / np.percentile(np.abs(summed), 99.5)
+        np.testing.assert_allclose(tile(figure, 1, row), style.DIVERGING(0.5 + share / 2))
+        assert not np.allclose(tile(figure, 1, row), style.DIVERGING(0.5 + values[row, 0] / np.abs(values[row, 0]).max() / 2), atol=0.05)
 
 
 def test_positive_is_red_negative_is_blue_and_zero_is_white(tmp_path):
     values = np.linspace(-1, 1, 36).reshape(1, 1, 6, 6)
-    (drawn,) = grid(images(1), {"ig": values}, ["a"], tmp_path / "grid.png").axes[1].images
+    figure = grid(images(1), {"ig": values}, ["a"], tmp_path / "grid.png")
     over = all_classes(images(1), values, ["0"], ["a"], tmp_path / "all.png").axes[1].images[1]
-    for shown in (drawn, over):
-        for strength in (0.2, 0.8):
-            red, green, blue, _ = color(shown, strength)
-            assert red > max(green, blue)
-            red, green, blue, _ = color(shown, -strength)
-            assert blue > max(green, red)
-    np.testing.assert_allclose(color(drawn, 0.0), [1, 1, 1, 1], atol=0.02)
+    shown = tile(figure, 1, 0).reshape(36, 4)
+    for strength in (0.2, 0.8):
+        red, green, blue, _ = color(over, strength)
+        assert red > max(green, blue)
+        red, green, blue, _ = color(over, -strength)
+        assert blue > max(green, red)
+        for sign in (1, -1):
+            red, green, blue, _ = shown[np.abs(values.ravel() - sign * strength).argmin()]
+            assert (red - blue) * sign > 0
+            assert max(red, blue) > green
     assert color(over, 0.0)[3] == 0
+    zero = grid(images(1), {"ig": np.zeros((1, 1, 6, 6))}, ["a"], tmp_path / "zero.png")
+    np.testing.assert_allclose(tile(zero, 1, 0), 1, atol=0.02)
 
 
 def test_digits_are_white_on_black(tmp_path):
     digit = np.zeros((1, 1, 6, 6))
     digit[0, 0, 2:4] = 1
-    (drawn,) = grid(digit, {"ig": digit}, ["a"], tmp_path / "grid.png").axes[0].images
-    assert drawn.get_clim() == (0, 1)
-    assert [color(drawn, value)[:3] for value in (0, 1)] == [(0, 0, 0), (1, 1, 1)]
+    drawn = tile(grid(digit, {"ig": digit}, ["a"], tmp_path / "grid.png"), 0, 0)
+    np.testing.assert_array_equal(drawn[..., :3], digit[0, 0, :, :, None].repeat(3, axis=2))
 
 
 def test_color_images_are_shown_in_color(tmp_path):
     pictures = images(1, 3)
-    (drawn,) = grid(pictures, {"ig": pictures}, ["a"], tmp_path / "grid.png").axes[0].images
-    np.testing.assert_allclose(drawn.get_array(), pictures[0].transpose(1, 2, 0))
+    drawn = tile(grid(pictures, {"ig": pictures}, ["a"], tmp_path / "grid.png"), 0, 0)
+    np.testing.assert_allclose(drawn[..., :3], pictures[0].transpose(1, 2, 0))
 
 
 def test_all_classes_have_one_symmetric_scale(tmp_path):
@@ -209,7 +224,7 @@ def test_maps_refuse_shapes_that_do_not_fit(tmp_path):
     path = tmp_path / "maps.png"
     with pytest.raises(ValueError, match=r"maps\['ig'\] of shape \(2, 1, 6, 6\)"):
         grid(images(3), {"ig": np.ones((2, 1, 6, 6))}, list("abc"), path)
-    with pytest.raises(ValueError, match="2 row_labels for 3 images"):
+    with pytest.raises(ValueError, match="2 labels for 3 images"):
         grid(images(3), {"ig": np.ones((3, 1, 6, 6))}, list("ab"), path)
     with pytest.raises(ValueError, match=r"expected \(3, 2, 6, 6\)"):
         all_classes(images(3), np.ones((3, 4, 6, 6)), list("xy"), list("abc"), path)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,11 @@ Peer = Callable[[Problem, Tensor, int, int], Tensor]
 
 FOLDER = Path("results/shapley_error")
 REMOVAL = Constant(0.0)
-OURS = {"KernelShap": KernelShap, "PermutationShapley": PermutationShapley}
+OURS: dict[str, Callable[..., Explainer]] = {
+    "KernelShap": KernelShap,
+    "KernelShap, linear fit": partial(KernelShap, fit="linear"),
+    "PermutationShapley": PermutationShapley,
+}
 
 
 def _of_shap(explain: Callable[[Problem, Output, Tensor, Tensor, int, int], Tensor]) -> Peer:
@@ -126,6 +131,8 @@ def run(case: Case) -> pd.DataFrame:
     rows = []
     for name in case.estimators:
         for budget in case.budgets:
+            if name in OURS and ours(name, case, budget).unsupported(problem):
+                continue
             for repetition in range(case.repetitions):
                 with measure(problem.classifier) as cost:
                     found = estimates(name, case, group, budget, repetition)
@@ -144,13 +151,16 @@ def run(case: Case) -> pd.DataFrame:
 
 def estimates(name: str, case: Case, group: Group, budget: int, seed: int) -> Tensor:
     """(B, M): an estimator's Shapley values of superpixels, with about `budget` evaluations for each image."""
-    problem = group.problem
     if name in OURS:
-        explainer: Explainer = OURS[name](samples=budget - 2, superpixels=case.superpixels, removal=REMOVAL)
-        maps = explainer(problem, Rng(0, seed, name)).values[:, 0, 0].flatten(1).double()
+        maps = ours(name, case, budget)(group.problem, Rng(0, seed, name)).values[:, 0, 0].flatten(1).double()
         return gathered(maps, group)
-    maps = PEERS[name](problem, group.regions[0], budget, 1000 * seed)[:, 0, 0].flatten(1).double()
+    maps = PEERS[name](group.problem, group.regions[0], budget, 1000 * seed)[:, 0, 0].flatten(1).double()
     return gathered(maps, group) / group.regions.flatten().bincount()
+
+
+def ours(name: str, case: Case, budget: int) -> Explainer:
+    """One of our estimators with at most so many evaluations."""
+    return OURS[name](samples=budget - 2, superpixels=case.superpixels, removal=REMOVAL)
 
 
 def outputs_of(single: Group) -> Callable[[Tensor], Tensor]:
@@ -282,8 +292,8 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         figure.savefig(path, dpi=150)
 
 
-COLORS = ["#000000", "#0072B2", "#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#009E73"]
-MARKERS = ["o", "s", "^", "v", "D", "P", "X"]
+COLORS = ["#000000", "#0072B2", "#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#009E73", "#999999"]
+MARKERS = ["o", "s", "^", "v", "D", "P", "X", "*"]
 
 
 if __name__ == "__main__":

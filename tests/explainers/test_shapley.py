@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from xaibench import cost
 from xaibench.explainers import coalitions, kernel_shap
 from xaibench.explainers.exact_shapley import ExactShapley, all_coalitions
-from xaibench.explainers.kernel_shap import KernelShap, draw_pairs, regression, sampled_coalitions
+from xaibench.explainers.kernel_shap import KernelShap, draw_pairs, linear_regression, paired, regression, sampled_coalitions
 from xaibench.explainers.owen_shapley import OwenShapley, hierarchy
 from xaibench.explainers.permutation_shapley import PermutationShapley, permutations
 from xaibench.problem import Problem
@@ -436,3 +436,44 @@ def test_reasons():
     for explainer in (ExactShapley, KernelShap, PermutationShapley, OwenShapley):
         assert "Marginal needs background images" in explainer(removal=Marginal()).unsupported(none)
         assert "needs a model" in explainer().unsupported(dataclasses.replace(problem, model=None))
+
+
+def by_least_squares(worth: Tensor, present: Tensor, kernel: bool = True) -> Tensor:
+    """(M,): theorem 2 of Lundberg and Lee with numpy: all coalitions that are there and their complements, the last value eliminated."""
+    count = present.shape[1]
+    every = torch.cat([present, ~present])
+    sizes = every.sum(1).tolist()
+    there = {size: sizes.count(size) for size in sizes}
+    weights = [1 / (size * (count - size)) / there[size] if kernel else 1.0 for size in sizes]
+    total = worth[-1] - worth[0]
+    design = (every[:, :-1].double() - every[:, -1:].double()) * torch.tensor(weights).double().sqrt()[:, None]
+    answer = (worth[number(every)] - worth[0] - every[:, -1] * total) * torch.tensor(weights).double().sqrt()
+    values = torch.linalg.lstsq(design, answer[:, None], driver="gelsd").solution[:, 0]
+    return torch.cat([values, (total - values.sum())[None]])
+
+
+@pytest.mark.parametrize(("count", "pairs"), [(6, 20), (7, 40), (6, 31)])
+def test_the_linear_fit_is_the_weighted_least_squares_of_the_paper(count, pairs):
+    worth = game(count, seed=3)
+    present = draw_pairs(count, pairs, generator())
+    design = paired([present], [linear_regression(present)])
+    found = worth[number(design.coalitions)] @ design.weights
+    assert_close(found, by_least_squares(worth, present))
+    assert not torch.allclose(found, by_least_squares(worth, present, kernel=False), rtol=1e-3)
+    assert_close(found.sum(), worth[-1] - worth[0])
+    if pairs == 2 ** (count - 1) - 1:
+        exact = all_coalitions(count)
+        assert_close(found, worth[number(exact.coalitions)] @ exact.weights)
+
+
+def test_the_linear_fit_tends_to_the_shapley_values_and_needs_enough_coalitions():
+    problem = small_network(4)
+    exact = ExactShapley(superpixels=Pixels())(problem, RNG).values
+    errors = [
+        float((KernelShap(superpixels=Pixels(), samples=samples, fit="linear")(problem, RNG).values - exact).square().mean().sqrt())
+        for samples in (70, 1000, 20_000)
+    ]
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[2] < 0.5 * errors[1]
+    assert "a linear fit to 16 superpixels needs 64" in KernelShap(superpixels=Pixels(), samples=62, fit="linear").unsupported(problem)
+    assert KernelShap(superpixels=Pixels(), samples=64, fit="linear").unsupported(problem) is None

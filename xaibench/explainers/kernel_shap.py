@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -56,6 +56,9 @@ class KernelShap(Explainer):
         What is present or absent as a whole.
     removal
         What an absent superpixel becomes. Over several draws of it outputs are averaged.
+    fit
+        What is fitted to the outputs: the paper's `linear` function, by weighted least squares with the Shapley kernel, or that and a
+        `gaussian_process`, whose error is smaller.
 
     Returns
     -------
@@ -66,10 +69,10 @@ class KernelShap(Explainer):
     References
     ----------
     Lundberg and Lee, A unified approach to interpreting model predictions, NIPS 2017 (arXiv:1705.07874), theorem 2: there the regression is
-    linear and its weights are the Shapley kernel. Differs: sizes of coalitions are uniform, with complements and without replacement, as
-    in Musco and Witter, Provably accurate Shapley value estimation via leverage score sampling, 2024 (arXiv:2410.01917), section 3; and
-    a Gaussian process takes up the interactions that the linear function leaves (Bayesian quadrature), which has a smaller error.
-    With two pairs for each superpixel on, linear games are explained exactly.
+    linear and its weights are the Shapley kernel, which `fit="linear"` does. Differs: sizes of coalitions are uniform, with complements
+    and without replacement, as in Musco and Witter, Provably accurate Shapley value estimation via leverage score sampling, 2024
+    (arXiv:2410.01917), section 3; and by default a Gaussian process takes up the interactions that the linear function leaves (Bayesian
+    quadrature). With two pairs for each superpixel on, linear games are explained exactly.
     """
 
     family: ClassVar = Family.SHAPLEY
@@ -79,11 +82,16 @@ class KernelShap(Explainer):
     samples: PositiveInt = 2048
     superpixels: Superpixels = Squares()
     removal: Removal = Constant()
+    fit: Literal["gaussian_process", "linear"] = "gaussian_process"
 
     def unsupported(self, problem: Problem) -> str | None:
         """Why this problem cannot be explained, or None."""
         if self.samples < 2:
             return f"samples={self.samples}: a coalition and its complement are needed"
+        if self.fit == "linear":
+            most = int(self.superpixels(problem.images).max()) + 1
+            if self.samples < min(4 * most, 2**most - 2):
+                return f"samples={self.samples}: a linear fit to {most} superpixels needs {4 * most} at least"
         return super().unsupported(problem) or coalitions.unsupported(problem, self.removal)
 
     def passes(self, problem: Problem) -> Passes:
@@ -96,7 +104,12 @@ class KernelShap(Explainer):
 
         def make(part: Group) -> Design:
             count, pairs = part.count, self.samples // 2
-            return all_coalitions(count) if pairs >= 2 ** (count - 1) - 1 else sampled_coalitions(count, pairs, rng.shared(), part.even)
+            if pairs >= 2 ** (count - 1) - 1:
+                return all_coalitions(count)
+            if self.fit == "linear":
+                present = draw_pairs(count, pairs, rng.shared())
+                return paired([present], [linear_regression(present)])
+            return sampled_coalitions(count, pairs, rng.shared(), part.even)
 
         return coalitions.explain(coalitions.players(problem, self.superpixels, self.removal), self.removal, make, self.output)
 
@@ -106,10 +119,14 @@ def sampled_coalitions(count: int, pairs: int, generator: torch.Generator, even:
     blocks = -(-pairs // LARGEST_SYSTEM)
     sizes = [pairs * (block + 1) // blocks - pairs * block // blocks for block in range(blocks)]
     drawn = [draw_pairs(count, size, generator) for size in sizes]
-    weights = [regression(present, even) / (2 * blocks) for present in drawn]
-    full = torch.stack([weight[0] for weight in weights]).sum(0)
-    rest = [torch.cat([weight[1:], -weight[1:]]) for weight in weights]
-    nobody = torch.zeros(1, count, dtype=torch.bool)
+    return paired(drawn, [regression(present, even) / blocks for present in drawn])
+
+
+def paired(drawn: list[Tensor], weights: list[Tensor]) -> Design:
+    """The design of coalitions (n, M) and their complements from weights (1 + n, M) of odd parts, the full coalition's first."""
+    full = torch.stack([weight[0] for weight in weights]).sum(0) / 2
+    rest = [torch.cat([weight[1:], -weight[1:]]) / 2 for weight in weights]
+    nobody = torch.zeros(1, drawn[0].shape[1], dtype=torch.bool)
     every = [nobody, ~nobody, *(torch.cat([present, ~present]) for present in drawn)]
     return Design(torch.cat(every), torch.cat([torch.stack([-full, full]), *rest]))
 
@@ -178,6 +195,22 @@ def _other_half(present: Tensor) -> Tensor:
     """(n, 1): whether the complement stands for a pair: the smaller one, of two halves the one with the first superpixel."""
     size, count = present.sum(1, keepdim=True), present.shape[1]
     return (2 * size > count) | ((2 * size == count) & ~present[:, :1])
+
+
+def linear_regression(present: Tensor) -> Tensor:
+    """(1 + n, M): the Shapley values of the fitted linear function, as weights of odd parts, output minus that of the complement, halved.
+
+    Weighted least squares under the constraint that the values sum to the full coalition's output minus the empty one's. A coalition
+    weighs as much as its size does in the Shapley kernel, shared by those of its size and the complementary one that are there.
+    """
+    count, sizes = present.shape[1], present.sum(1)
+    signs = torch.where(present, 1.0, -1.0).to(torch.float64)
+    kind = torch.minimum(sizes, count - sizes)
+    kernel = 1 / (kind * (count - kind)).double() / kind.bincount(minlength=1)[kind]
+    kernel *= torch.where(2 * kind == count, 0.5, 1.0)  # this size is its own complement
+    solved = torch.linalg.solve(signs.T @ (kernel[:, None] * signs), torch.cat([signs.T * kernel, torch.ones(count, 1).double()], dim=1))
+    share = solved[:, -1] / solved[:, -1].sum()
+    return 2 * torch.cat([share[None], (solved[:, :-1] - share[:, None] * solved[:, :-1].sum(0)).T])
 
 
 def regression(present: Tensor, even: bool) -> Tensor:

@@ -17,21 +17,24 @@ from xaibench.figures import style
 VERSION = 1
 
 CELL = 0.95
+TILE = 0.5
+"""Sides of a map in inches, over all classes and below other explainers'."""
+
 FAINT = 0.2
 """How dark the image under a map is at most."""
 
 
-def grid(images: NDArray[Any], maps: Mapping[str, NDArray[Any]], row_labels: Sequence[str], path: Path) -> Figure:
-    """Images x explainers: each map on a scale of its own, red where it speaks for the class and blue where against.
+def grid(images: NDArray[Any], maps: Mapping[str, NDArray[Any]], labels: Sequence[str], path: Path) -> Figure:
+    """Explainers x images: each map on a scale of its own, red where it speaks for the class and blue where against.
 
     Parameters
     ----------
     images
-        (N, C, H, W) in [0, 1]: the first column.
+        (N, C, H, W) in [0, 1]: the first row.
     maps
-        Signed (N, C or 1, H, W) by explainer, in the order of the columns; channels are summed.
-    row_labels
-        N texts, such as the class explained.
+        Signed (N, C or 1, H, W) by explainer, in the order of the rows; channels are summed.
+    labels
+        N texts above the columns, such as the class explained.
     path
         File to write: png, svg or pdf.
 
@@ -43,25 +46,23 @@ def grid(images: NDArray[Any], maps: Mapping[str, NDArray[Any]], row_labels: Seq
     for label, values in maps.items():
         if len(values) != len(images) or values.shape[-2:] != images.shape[-2:]:
             raise ValueError(f"maps[{label!r}] of shape {values.shape}: expected {len(images)} maps of {images.shape[-2:]}")
-    _check_rows(images, row_labels)
-    rows, columns = len(images), len(maps) + 1
+    _check_labels(images, labels)
+    tiles = np.stack([_shown(images), *(np.stack([_colored(one.sum(axis=0)) for one in values]) for values in maps.values())])
+    gap = max(1, images.shape[-1] // 14)
+    rows, columns, height, width, _ = tiles.shape
+    framed = np.pad(tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=1.0)
+    # One picture of all tiles: hundreds of axes take minutes to lay out.
+    mosaic = framed.transpose(0, 2, 1, 3, 4).reshape(rows * (height + gap), columns * (width + gap), 4)
     with style.settings():
-        figure = style.new(CELL * columns + 0.9, CELL * rows + 1.2)
-        panels = figure.subplots(rows, columns, squeeze=False)
-        for row, image in enumerate(images):
-            style.picture(panels[row, 0], image)
-            _row_label(panels[row, 0], row_labels[row])
-            for axes, values in zip(panels[row, 1:], maps.values(), strict=True):
-                summed = values[row].sum(axis=0)
-                limit = style.scale(summed)
-                axes.imshow(summed, cmap=style.DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
-        for axes, title in zip(panels[0], ["image", *maps], strict=True):
-            axes.set_title(style.wrap(title), fontsize=7)
-        for axes in panels.flat:
-            style.bare(axes)
-        _bar(
-            figure, panels, None, style.DIVERGING, "each map on its own scale; left: the image as the classifier sees it (0 black, 1 white)"
-        )
+        figure = style.new(TILE * columns + 2.2, TILE * rows * height / width + 1.8)
+        axes = figure.subplots()
+        axes.imshow(mosaic, interpolation="nearest")
+        axes.set_xticks(np.arange(columns) * (width + gap) + (width - 1) / 2, labels=labels, rotation=90, fontsize=7)
+        axes.set_yticks(np.arange(rows) * (height + gap) + (height - 1) / 2, labels=["image", *maps], fontsize=7)
+        axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+        axes.spines[:].set_visible(False)
+        text = "each map on its own scale; above: the images as the classifier sees them (0 black, 1 white)"
+        _bar(figure, axes, None, style.DIVERGING, text)
         style.save(figure, path)
     return figure
 
@@ -102,7 +103,7 @@ def all_classes(
     expected = (len(images), len(class_names), *images.shape[-2:])
     if values.shape != expected:
         raise ValueError(f"values of shape {values.shape}: expected {expected}, as images and class_names")
-    _check_rows(images, row_labels)
+    _check_labels(images, row_labels)
     limits = [style.scale(values if scale == "figure" else row) for row in values]
     rows, columns = len(images), len(class_names) + 1
     colors = style.transparent()
@@ -129,11 +130,23 @@ def all_classes(
     return figure
 
 
-def _bar(figure: Figure, panels: NDArray[Any], limit: float | None, colors: Colormap, text: str) -> None:
+def _shown(images: NDArray[Any]) -> NDArray[Any]:
+    """(N, H, W, 4): images as they are, gray or in color."""
+    colors = images.repeat(3, axis=1) if images.shape[1] == 1 else images
+    return np.concatenate([colors, np.ones_like(colors[:, :1])], axis=1).clip(0, 1).transpose(0, 2, 3, 1)
+
+
+def _colored(values: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, 4): a signed map (H, W) on its own scale."""
+    return np.asarray(style.DIVERGING(0.5 + 0.5 * values / style.scale(values)))
+
+
+def _bar(figure: Figure, panels: Any, limit: float | None, colors: Colormap, text: str) -> None:
     """The color bar, which says what the signs mean; without a limit its ends differ between maps."""
     width = figure.get_figwidth()
     mappable = style.mappable(limit or 1.0, colors)
-    bar = figure.colorbar(mappable, ax=panels, location="bottom", aspect=30, shrink=min(0.8, 4.5 / width), extend="both")
+    pad = min(0.05, 0.2 / figure.get_figheight())
+    bar = figure.colorbar(mappable, ax=panels, location="bottom", aspect=30, shrink=min(0.8, 4.5 / width), pad=pad, extend="both")
     ends = ("", "") if limit is None else (f"−{limit:.2g}\n", f"{limit:.2g}\n")
     bar.set_ticks([-(limit or 1.0), 0, limit or 1.0], labels=[f"{ends[0]}against the class", "0", f"{ends[1]}for the class"])
     bar.set_label(fill(f"{text}; ends: 99.5th percentile of the absolute values", int(17 * width)), fontsize=7)
@@ -143,10 +156,10 @@ def _row_label(axes: Any, text: str) -> None:
     axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=8)
 
 
-def _check_rows(images: NDArray[Any], row_labels: Sequence[str]) -> None:
+def _check_labels(images: NDArray[Any], labels: Sequence[str]) -> None:
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"images of shape {images.shape}: expected (N, 1 or 3, H, W)")
-    if not len(images) or len(row_labels) != len(images):
-        raise ValueError(f"{len(row_labels)} row_labels for {len(images)} images: expected one for each, and at least one")
+    if not len(images) or len(labels) != len(images):
+        raise ValueError(f"{len(labels)} labels for {len(images)} images: expected one for each, and at least one")
     if not np.isfinite(images).all():
         raise ValueError("images with NaN or infinite pixels: expected numbers in [0, 1]")
