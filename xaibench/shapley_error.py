@@ -88,7 +88,7 @@ class Case:
 EVERY = (*OURS, *PEERS)
 SIXTEEN = Case("16 superpixels", Squares(side=4), 2**16, (32, 64, 128, 256, 512, 1024, 2048), 16, 5, EVERY)
 FORTY_NINE = Case("49 superpixels", Squares(side=7), 2**20, (64, 128, 256, 512, 1024, 2048, 4096), 12, 4, EVERY)
-PIXELS = Case("784 pixels", Pixels(), 2**18, (2000,), 6, 2, ("KernelShap", "PermutationShapley", "shap KernelExplainer"))
+PIXELS = Case("784 pixels", Pixels(), 2**18, (250, 500, 1000, 2000), 6, 2, ("KernelShap", "PermutationShapley", "shap KernelExplainer"))
 CASES = (SIXTEEN, FORTY_NINE, PIXELS)
 
 
