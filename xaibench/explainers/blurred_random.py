@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from xaibench.baselines import blurred
 from xaibench.component import PositiveFloat
-from xaibench.problem import Attributions, Explainer, Family, Passes, Problem
+from xaibench.explainers.control import Control
+from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
 
 
 @dataclass(frozen=True)
-class BlurredRandom(Explainer):
+class BlurredRandom(Control):
     """Random relevance that is as smooth as an upsampled class activation map: a control that ignores the classifier and the image.
 
     Metrics that reward smooth maps reward this one too; white noise does not show that.
@@ -30,17 +30,7 @@ class BlurredRandom(Explainer):
         asked for.
     """
 
-    family: ClassVar = Family.CONTROL
-
     sigma: PositiveFloat = 0.1
-
-    def unsupported(self, problem: Problem) -> str | None:
-        """Never: a control needs no model."""
-        return None
-
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""

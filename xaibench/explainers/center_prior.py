@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from xaibench.component import PositiveFloat
-from xaibench.problem import Attributions, Explainer, Family, Passes, Problem
+from xaibench.explainers.control import Control
+from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
 
 
 @dataclass(frozen=True)
-class CenterPrior(Explainer):
+class CenterPrior(Control):
     """The nearer to the center the more relevant: a control that ignores the classifier and the image.
 
     Objects tend to lie in the center, so a map that finds them need not know anything of the classifier.
@@ -30,17 +30,7 @@ class CenterPrior(Explainer):
         (B, T, 1, H, W), in (0, 1]: a Gaussian of the pixel's distance from the image's center, where it is 1.
     """
 
-    family: ClassVar = Family.CONTROL
-
     sigma: PositiveFloat = 0.25
-
-    def unsupported(self, problem: Problem) -> str | None:
-        """Never: a control needs no model."""
-        return None
-
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""

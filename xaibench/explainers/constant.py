@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from xaibench.problem import Attributions, Explainer, Family, Passes, Problem
+from xaibench.explainers.control import Control
+from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
 
 
 @dataclass(frozen=True)
-class Constant(Explainer):
+class Constant(Control):
     """The same relevance everywhere: a control that says nothing, in whose ranking all pixels are tied.
 
     Returns
@@ -18,16 +18,6 @@ class Constant(Explainer):
     Attributions
         (B, T, 1, H, W), 1.
     """
-
-    family: ClassVar = Family.CONTROL
-
-    def unsupported(self, problem: Problem) -> str | None:
-        """Never: a control needs no model."""
-        return None
-
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from xaibench.problem import Attributions, Explainer, Family, Passes, Problem
+from xaibench.explainers.control import Control
+from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
 
 
 @dataclass(frozen=True)
-class GaussianRandom(Explainer):
+class GaussianRandom(Control):
     """Standard normal relevance: a control that ignores the classifier and the image, with values of both signs.
 
     Returns
@@ -19,16 +19,6 @@ class GaussianRandom(Explainer):
         (B, T, 1, H, W), independent over pixels, images and targets; the same for an (image, target) whichever other targets are
         asked for.
     """
-
-    family: ClassVar = Family.CONTROL
-
-    def unsupported(self, problem: Problem) -> str | None:
-        """Never: a control needs no model."""
-        return None
-
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""

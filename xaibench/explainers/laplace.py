@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch.nn import functional
 
-from xaibench.problem import Attributions, Explainer, Family, Passes, Problem
+from xaibench.explainers.control import Control
+from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
 
 
 @dataclass(frozen=True)
-class Laplace(Explainer):
+class Laplace(Control):
     """How far each pixel of the image differs from its four neighbors: a control that ignores the classifier.
 
     Returns
@@ -21,16 +21,6 @@ class Laplace(Explainer):
         (B, T, C, H, W), magnitude of the image's discrete Laplacian (the four neighbors minus four times the pixel; edges replicated),
         in each channel; in [0, 4]; the same for every target.
     """
-
-    family: ClassVar = Family.CONTROL
-
-    def unsupported(self, problem: Problem) -> str | None:
-        """Never: a control needs no model."""
-        return None
-
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from xaibench.problem import Attributions, Explainer, Family, Passes, Problem
+from xaibench.explainers.control import Control
+from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
 
 
 @dataclass(frozen=True)
-class RawInput(Explainer):
+class RawInput(Control):
     """The image itself as its explanation, brighter is more relevant: a control that ignores the classifier.
 
     Returns
@@ -18,16 +18,6 @@ class RawInput(Explainer):
     Attributions
         (B, T, C, H, W), intensities in [0, 1]; the same for every target.
     """
-
-    family: ClassVar = Family.CONTROL
-
-    def unsupported(self, problem: Problem) -> str | None:
-        """Never: a control needs no model."""
-        return None
-
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""

@@ -16,16 +16,20 @@ Montavon, Binder, Lapuschkin, Samek and Müller, Layer-wise relevance propagatio
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xaibench import gradients
+from xaibench.component import PositiveFloat
 from xaibench.explainers.backward_rules import Rule, kind_of, ruled, substitute
 from xaibench.explainers.module_rules import LINEAR, MATRIX_PRODUCTS, reason_against
-from xaibench.problem import Attributions, Output, Problem
+from xaibench.problem import Attributions, Explainer, Family, Output, Passes, Problem
+from xaibench.seeding import Rng
 
 VERSION = 1
 
@@ -47,6 +51,38 @@ def reason_against_relevance(problem: Problem, output: Output) -> str | None:
     if not any(kind_of(module, CONVOLUTIONS) for module in problem.classifier.modules()):
         return "the model has no convolution, where alone this composite differs from Input x Gradient"
     return reason_against(problem.classifier, problem.images[:1], KINDS, HARMLESS)
+
+
+@dataclass(frozen=True)
+class Composite(Explainer):
+    """A rule for convolutions, and the epsilon rule for dense layers.
+
+    Parameters
+    ----------
+    epsilon
+        Moves sums of contributions away from zero. Where it is small beside them, LRP-epsilon on the dense layers is LRP-0.
+    """
+
+    family: ClassVar = Family.GRADIENT
+    claims: ClassVar = frozenset({"linearity"})
+
+    epsilon: PositiveFloat = 1e-6
+
+    @abstractmethod
+    def convolution_rule(self) -> Rule:
+        """The rule for convolutions."""
+
+    def unsupported(self, problem: Problem) -> str | None:
+        """Why this problem cannot be explained, or None: it needs a convolution, and a rule for whatever is neither linear nor ReLU."""
+        return super().unsupported(problem) or reason_against_relevance(problem, self.output)
+
+    def passes(self, problem: Problem) -> Passes:
+        """One forward pass for each image, and one backward pass for each (image, target)."""
+        return gradients.gradient_passes(problem, 1)
+
+    def __call__(self, problem: Problem, rng: Rng) -> Attributions:
+        """Explain every (image, target)."""
+        return propagated(problem, self.convolution_rule(), epsilon_rule(self.epsilon))
 
 
 def propagated(problem: Problem, convolution: Rule, dense: Rule) -> Attributions:

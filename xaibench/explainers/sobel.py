@@ -8,12 +8,13 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
-from xaibench.problem import Attributions, Explainer, Family, Passes, Problem
+from xaibench.explainers.control import Control
+from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
 
 
 @dataclass(frozen=True)
-class Sobel(Explainer):
+class Sobel(Control):
     """How strong an edge of the image is at each pixel: a control that ignores the classifier.
 
     Returns
@@ -27,16 +28,7 @@ class Sobel(Explainer):
     As a control for explanations: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018 (arXiv:1810.03292), section 5.
     """
 
-    family: ClassVar = Family.CONTROL
     paper: ClassVar = "Adebayo et al., 2018 (arXiv:1810.03292)"
-
-    def unsupported(self, problem: Problem) -> str | None:
-        """Never: a control needs no model."""
-        return None
-
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""
