@@ -81,13 +81,14 @@ def values(problem: Problem, samples: int, alter: Alter, output: Output, draws: 
     """
     model, copies, device = problem.classifier, samples * draws, problem.images.device
     rows = torch.arange(len(problem.images), device=device) if rows is None else rows
-    found = []
+    # Made beforehand: small results kept between large temporaries would scatter over the heap and make it grow.
+    found = problem.images.new_empty(len(rows) * copies, problem.targets.shape[1])
     with torch.inference_mode():
-        for chunk in torch.arange(len(rows) * copies, device=device).split(problem.chunk):
+        for chunk, part in zip(torch.arange(len(found), device=device).split(problem.chunk), found.split(problem.chunk), strict=True):
             row, sample = rows[chunk // copies], chunk % copies
-            found.append(select(model(alter(row, sample)), problem.targets[row], output))
-        outputs = torch.cat(found).unflatten(0, (-1, samples, draws))
-        return outputs.mean(2).transpose(1, 2) if draws > 1 else outputs[:, :, 0].transpose(1, 2)
+            part.copy_(select(model(alter(row, sample)), problem.targets[row], output))
+    outputs = found.unflatten(0, (-1, samples, draws))
+    return outputs.mean(2).transpose(1, 2) if draws > 1 else outputs[:, :, 0].transpose(1, 2)
 
 
 def combined(problem: Problem, samples: int, alter: Alter, weights: Tensor, output: Output, draws: int = 1) -> Tensor:
