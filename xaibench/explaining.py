@@ -66,7 +66,7 @@ def completeness_error(explanation: Attributions) -> Tensor:
     """(B, T), float32: |sum of the values - total|, for an explanation that has a total."""
     if explanation.total is None:
         raise ValueError("Attributions.total=None: expected what the values sum to")
-    return (explanation.values.to(torch.float64).sum(dim=(2, 3, 4)) - explanation.total).abs().to(torch.float32)
+    return (explanation.values.detach().to(torch.float64).sum(dim=(2, 3, 4)) - explanation.total).abs().to(torch.float32)
 
 
 def _blocks(problem: Problem) -> Iterator[slice]:

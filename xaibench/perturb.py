@@ -50,10 +50,14 @@ class Ranking:
 
 def logits(problem: Problem, count: int, make: Callable[[Tensor], Tensor]) -> Tensor:
     """(count, K) logits of inputs that `make` gives, chunk by chunk, from their positions 0 ... count - 1."""
-    model = problem.classifier
+    model, found = problem.classifier, problem.images.new_empty(0)
     with torch.inference_mode():
-        positions = torch.arange(count, device=problem.images.device)
-        return torch.cat([model(make(chunk)) for chunk in positions.split(problem.chunk)])
+        for chunk in torch.arange(count, device=problem.images.device).split(problem.chunk):
+            part = model(make(chunk))
+            # Made once: small results kept between large temporaries would scatter over the heap and make it grow.
+            found = found if len(found) else part.new_empty(count, *part.shape[1:])
+            found[chunk] = part
+    return found
 
 
 def values(problem: Problem, samples: int, alter: Alter, output: Output, draws: int = 1, rows: Tensor | None = None) -> Tensor:
@@ -81,7 +85,7 @@ def values(problem: Problem, samples: int, alter: Alter, output: Output, draws: 
     """
     model, copies, device = problem.classifier, samples * draws, problem.images.device
     rows = torch.arange(len(problem.images), device=device) if rows is None else rows
-    # Made beforehand: small results kept between large temporaries would scatter over the heap and make it grow.
+    # Made once, as in `logits`.
     found = problem.images.new_empty(len(rows) * copies, problem.targets.shape[1])
     with torch.inference_mode():
         for chunk, part in zip(torch.arange(len(found), device=device).split(problem.chunk), found.split(problem.chunk), strict=True):

@@ -18,10 +18,11 @@ from ranking_cases import (
     without_pixels,
 )
 
+from xaibench.explainers.gradient import Gradient
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.insertion import Insertion
 from xaibench.problem import Attributions, Problem
-from xaibench.removal import Blur, Constant, TrainingMean
+from xaibench.removal import Blur, Constant, Marginal, TrainingMean
 
 
 def closed_form(problem, effects, metric):
@@ -195,3 +196,12 @@ def test_area_and_curve_of_a_constant_classifier_are_its_probability(kind):
     scores = kind(steps=4)(problem, Attributions(torch.rand(1, 1, 1, 3, 3)), RNG)
     assert torch.allclose(scores.curves["probability"], torch.tensor(2 / 3))
     assert scores.values["value"].item() == pytest.approx(2 / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("metric", [Deletion, Insertion])
+def test_a_removal_with_several_versions_is_refused_before_anything_runs(metric):
+    torch.manual_seed(0)
+    model, one = torch.nn.Flatten(), torch.zeros(2, 1, dtype=torch.int64)
+    problem = Problem(model, torch.rand(2, 1, 3, 3), one, one[:, 0], one[:, 0], torch.rand(4, 1, 3, 3))
+    assert "versions of a removed pixel" in metric(removal=Marginal(samples=3)).unsupported(problem, Gradient())
+    assert metric(removal=Marginal(samples=1)).unsupported(problem, Gradient()) is None

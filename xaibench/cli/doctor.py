@@ -15,6 +15,7 @@ from xaibench.cli.listing import components
 from xaibench.cli.request import Request
 from xaibench.component import UserError
 from xaibench.datasets.idx import FOLDER_SETTING
+from xaibench.problem import Dataset
 from xaibench.stages import processor
 from xaibench.store import Store
 
@@ -43,8 +44,9 @@ def main(argv: list[str]) -> int:
     table.add_row(FOLDER_SETTING, os.environ.get(FOLDER_SETTING, "not set: data sets are downloaded when needed"))
     damaged = False
     for name, dataset in components(request, "dataset").items():
+        assert isinstance(dataset, Dataset)
         try:
-            arrays = dataset.load()  # type: ignore[attr-defined]
+            arrays = dataset.load()
             table.add_row(
                 f"dataset {name}",
                 f"verified: {len(arrays.train.labels)} + {len(arrays.validation.labels)} + {len(arrays.test.labels)} images",

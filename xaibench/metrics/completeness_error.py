@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from xaibench import perturb
+from xaibench.explaining import completeness_error
 from xaibench.problem import Explainer, Explanation, Family, Metric, Passes, Problem, Scores
 from xaibench.seeding import Rng
 
@@ -55,7 +56,5 @@ class CompletenessError(Metric):
         if total is None or total.shape != targets:
             found = "None" if total is None else f"of shape {tuple(total.shape)}"
             raise ValueError(f"Attributions.total {found}: expected shape {tuple(targets)}, as the targets")
-        total = total.detach().to(torch.float64)
-        error = (explanation.values.detach().to(torch.float64).sum(dim=(2, 3, 4)) - total).abs()
-        relative = torch.where(total == 0, torch.nan, error / total.abs())
-        return Scores({"value": error.to(torch.float32), "relative": relative.to(torch.float32)})
+        error = completeness_error(explanation)
+        return Scores({"value": error, "relative": torch.where(total == 0, torch.nan, error / total.abs())})

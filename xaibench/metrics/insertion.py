@@ -11,7 +11,7 @@ from xaibench import perturb
 from xaibench.component import PositiveInt
 from xaibench.perturb import Pooling
 from xaibench.problem import Explainer, Explanation, Family, Metric, Passes, Problem, Scores
-from xaibench.removal import Constant, Removal
+from xaibench.removal import Constant, Removal, several_draws
 from xaibench.seeding import Rng
 
 
@@ -63,8 +63,8 @@ class Insertion(Metric):
     output: Literal["probability", "logit"] = "probability"
 
     def unsupported(self, problem: Problem, explainer: Explainer) -> str | None:
-        """Needs a model."""
-        return perturb.without_model(problem)
+        """Needs a model, and a removal that makes one version of a removed pixel."""
+        return perturb.without_model(problem) or several_draws(self.removal, problem)
 
     def passes(self, problem: Problem) -> Passes:
         """One forward pass for each point of the curve."""
