@@ -1,9 +1,12 @@
 """Small problems for the tests of the perturbation engine and of the removal operators."""
 
+from dataclasses import replace
+
 import torch
 from hypothesis import settings
 from torch import nn
 
+from xaibench import curves
 from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
 
@@ -12,15 +15,32 @@ few = settings(deadline=None, max_examples=20, derandomize=True, database=None)
 
 
 class Pixels(nn.Module):
-    """Gives its input as logits: what the engine sent through is what comes back."""
+    """Gives its input as logits, and keeps it."""
 
     def __init__(self):
         super().__init__()
-        self.sizes = []
+        self.seen = []
+
+    @property
+    def sizes(self):
+        return [len(images) for images in self.seen]
 
     def forward(self, images):
-        self.sizes.append(len(images))
+        self.seen.append(images.clone())
         return images.flatten(1)
+
+
+def sent(problem, ranked, removal, steps, first="most"):
+    """(B, T, S + 1, C H W): the images that `curves` sends through the classifier."""
+    problem = replace(problem, model=Pixels())
+    curves.curves(problem, ranked, removal, RNG, curves.counts(ranked, steps), ("logit",), first)
+    found = torch.cat(problem.model.seen)
+    return found.reshape(*problem.targets.shape, -1, found[0].numel())
+
+
+def outputs(problem, ranked, removal, steps, first="most", read="logit", classes=None):
+    """(B, T, S + 1): one read along a curve."""
+    return curves.curves(problem, ranked, removal, RNG, curves.counts(ranked, steps), (read,), first, classes)[read]
 
 
 def make_problem(batch=3, channels=1, height=4, width=4, targets=2, chunk=7, seed=0, model=None):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xaibench import keys, perturb, removal, seeding
+from xaibench import curves, keys, removal, seeding
 from xaibench.component import Component
 from xaibench.datasets.digits import Digits
 from xaibench.explainers.integrated_gradients import IntegratedGradients
@@ -129,8 +129,8 @@ def test_a_key_is_the_digest_of_its_readable_spec():
 
 def test_the_code_of_a_component_lists_shared_modules_by_version_and_its_own_by_fingerprint():
     found = keys.code(Deletion(removal=Constant()))
-    assert {name: found[f"xaibench.{name}"] for name in ("perturb", "removal", "seeding")} == {
-        "perturb": str(perturb.VERSION),
+    assert {name: found[f"xaibench.{name}"] for name in ("curves", "removal", "seeding")} == {
+        "curves": str(curves.VERSION),
         "removal": str(removal.VERSION),
         "seeding": str(seeding.VERSION),
     }
@@ -138,7 +138,7 @@ def test_the_code_of_a_component_lists_shared_modules_by_version_and_its_own_by_
     assert "xaibench.component" not in found
     superpixels = keys.code(KernelShap())
     assert superpixels["scikit-image"] == importlib.metadata.version("scikit-image")
-    assert "scikit-image" not in found
+    assert "scikit-image" not in keys.code(Sparseness())
 
 
 def test_a_library_that_is_not_installed_is_absent_from_a_key_and_no_error():

@@ -16,11 +16,11 @@ ROOT = Path(xaibench.__file__).parent
 LAYERS = [  # from the lowest to the highest; a module imports from its own layer and from those below
     "component",
     "problem seeding keys store",
-    "cost removal perturb gradients superpixels baselines rewriting",
-    "datasets models explainers counterfactuals influence metrics adapters training lightning selection explaining",
-    "stages grid planning execution",
-    "peers bench",
-    "stats blocks tables longtable classifiers figures pictures claims report publish tracking shapley_error",
+    "cost removal maps perturb curves gradients superpixels baselines rewriting imputation alterations",
+    "datasets models explainers counterfactuals influence metrics adapters training lightning selection explaining scoring altering",
+    "environment stages grid planning execution",
+    "peers metric_replay metric_peer_calls metric_peer_again metric_peers metric_definitions bench",
+    "stats blocks tables longtable metric_quality classifiers figures pictures claims report publish tracking shapley_error metric_parity",
     "cli",
 ]
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units.split()}
@@ -30,11 +30,12 @@ ONLY_IN = {
     "captum": "xaibench.adapters.captum",
     "shap": "xaibench.adapters.shap",
     "alibi": "xaibench.adapters.alibi",
+    "quantus": "xaibench.adapters.quantus",
     "wandb": "xaibench.tracking",
     "hydra": "xaibench.cli",
     "omegaconf": "xaibench.cli",
 }
-LAZY = {"captum", "shap", "alibi"}
+LAZY = {"captum", "shap", "alibi", "quantus"}
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40
 
 

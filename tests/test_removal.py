@@ -1,19 +1,32 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from perturb_cases import golden_problem, make_problem
+from perturb_cases import RNG, golden_problem, make_problem
 
 from xaibench import removal
 from xaibench.component import ConfigurationError
-from xaibench.removal import Blur, Constant, Marginal, TrainingMean, several_draws
+from xaibench.imputation import linear_imputation
+from xaibench.removal import (
+    Blur,
+    Constant,
+    DatasetMean,
+    Inpainting,
+    Inversion,
+    Marginal,
+    NoisyLinear,
+    TrainingMean,
+    UniformNoise,
+    several_draws,
+)
 
 
 def some_mask(images, seed=0):
     return torch.rand(len(images), 1, *images.shape[2:], generator=torch.Generator().manual_seed(seed)) < 0.5
 
 
-@pytest.mark.parametrize("operator", [Constant(0.25), TrainingMean(), Blur(1.5), Marginal(1)])
+@pytest.mark.parametrize("operator", [Constant(0.25), DatasetMean(), TrainingMean(), Blur(1.5), Marginal(1), Inversion(), Inpainting()])
 def test_kept_pixels_stay_removed_ones_change_and_nothing_else_does(operator):
     problem = make_problem(batch=4, channels=3)
     kept, images, background = some_mask(problem.images), problem.images.clone(), problem.background.clone()
@@ -113,3 +126,55 @@ def test_golden_outputs_of_removal():
     found = [operator(problem.images, kept, problem).flatten() for operator in (Constant(0.5), TrainingMean(), Blur(1.0))]
     assert removal.VERSION == 1
     assert torch.allclose(torch.stack(found), torch.tensor(GOLDEN_REMOVAL), atol=1e-6)
+
+
+ALL = [Constant(0.5), DatasetMean(), TrainingMean(), Blur(1.0), Marginal(2), Inversion(), Inpainting(), UniformNoise(2), NoisyLinear(2)]
+
+
+@pytest.mark.parametrize("operator", ALL, ids=lambda operator: type(operator).__name__)
+def test_prepared_removes_from_rows_of_the_problem_whatever_the_batch(operator):
+    problem = make_problem(batch=4, channels=3, height=6, width=5)
+    rows, draw = torch.tensor([2, 0, 2, 1]), torch.arange(4) % operator.draws(problem)
+    kept = some_mask(problem.images)
+    found = operator.prepared(problem, RNG)(rows, kept, draw)
+    wide = kept.expand(found.shape)
+    assert torch.equal(found[wide], problem.images[rows][wide])
+    assert (found[~wide] != problem.images[rows][~wide]).all()
+    assert operator.unsupported(problem) is None
+    alone = operator.prepared(problem.take(rows[1:2]), RNG)(torch.zeros(1, dtype=torch.int64), kept[1:2], draw[1:2])
+    assert torch.allclose(alone, found[1:2], atol=1e-4 if isinstance(operator, NoisyLinear) else 1e-6)
+    if not operator.random:
+        assert torch.allclose(operator(problem.images[rows], kept, problem, draw), found)
+
+
+def test_dataset_mean_has_one_value_in_each_channel_and_inversion_flips():
+    problem = make_problem(channels=3)
+    nothing = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
+    means = torch.stack([sum(image[channel].mean() for image in problem.background) / 5 for channel in range(3)])
+    assert torch.allclose(DatasetMean()(problem.images, nothing, problem), means[:, None, None].expand(3, 3, 4, 4))
+    assert torch.equal(Inversion()(problem.images, nothing, problem), 1 - problem.images)
+
+
+def test_uniform_noise_is_uniform_and_noisy_linear_is_the_imputation_plus_its_noise():
+    problem = make_problem(batch=50, channels=2, height=8, width=8)
+    rows, zero = torch.arange(50), torch.zeros(50, dtype=torch.int64)
+    nothing, half = torch.zeros(50, 1, 8, 8, dtype=torch.bool), some_mask(problem.images)
+    drawn = UniformNoise().prepared(problem, RNG)(rows, nothing, zero)
+    assert abs(drawn.mean() - 0.5) < 0.02
+    assert abs(drawn.var() - 1 / 12) < 0.01
+    found = NoisyLinear(deviation=0.1).prepared(problem, RNG)(rows, half, zero)
+    rest = (found - linear_imputation(problem.images, half, problem.background.mean(0)))[~half.expand(found.shape)]
+    assert abs(rest.mean()) < 0.01
+    assert abs(rest.std() - 0.1) < 0.01
+
+
+def test_what_is_drawn_or_needs_a_background_says_so():
+    problem = make_problem()
+    nothing = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
+    for operator in (UniformNoise(), NoisyLinear()):
+        with pytest.raises(ConfigurationError, match="draws nothing"):
+            operator(problem.images, nothing, problem)
+        assert "draws what a removed pixel becomes" in several_draws(operator, problem)
+    without = replace(problem, background=problem.background[:0])
+    for operator in (Marginal(), NoisyLinear(), Inpainting()):
+        assert "needs background images" in operator.unsupported(without)

@@ -19,7 +19,8 @@ from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear
 from xaibench.models.mlp import Mlp
-from xaibench.problem import Attributions, Family, Metric, Passes, Problem, Scores, Training
+from xaibench.problem import Attributions, Family, Passes, Problem, Training
+from xaibench.scoring import Metric, Scores
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn
 from xaibench.stages import Explaining, Runtime, Stages, UnsupportedError, arrays_of, evaluate_key, explain_key, predict_key, train_key
@@ -109,7 +110,7 @@ def test_provenance_counts_passes_of_its_own_stage_only(stages, tmp_path):
     scored = mine.evaluate(EXPLAINING, metric).provenance
     explained = mine.explain(EXPLAINING).provenance
     problem = mine.problem(EXPLAINING, {})
-    assert Passes(scored["forward"], scored["backward"]) == metric.passes(problem)
+    assert Passes(scored["forward"], scored["backward"]) == metric.passes(problem, None)
     assert Passes(explained["forward"], explained["backward"]) == EXPLAINING.explainer.passes(problem)
     assert scored["threads"] == torch.get_num_threads()
     assert scored["versions"].keys() >= {"torch", "xaibench"}
@@ -231,7 +232,7 @@ class WithHelper(Random):
 
     hidden: int = 8
 
-    def needs(self):
+    def needs(self, training):
         return {"judge": Training(Digits(), Mlp(hidden=(self.hidden,)), Trainer(epochs=1), 0)}
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
@@ -243,7 +244,7 @@ class WithHelper(Random):
 
 def test_declared_helpers_are_trained_handed_over_and_part_of_the_key(stages):
     explaining = dataclasses.replace(EXPLAINING, explainer=WithHelper())
-    (helper,) = WithHelper().needs().values()
+    (helper,) = WithHelper().needs(None).values()
     assert explain_key(explaining)[1]["parents"]["helper.judge"] == train_key(helper)[0]
     found = stages.explain(explaining).tensors["values"]
     images = arrays_of(Digits()).test.images[stages.explain(explaining).tensors["index"]]

@@ -15,7 +15,8 @@ import math
 import mmap
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xaibench.component import Component
 from xaibench.cost import LARGEST_CHUNK, Cost, measure
 from xaibench.explaining import explained
 from xaibench.peers import Peer
-from xaibench.problem import Explainer, Passes, Problem
+from xaibench.problem import Attributions, Explainer, Passes, Problem
+from xaibench.scoring import Metric, scored
 from xaibench.seeding import Rng
 
 Call = Callable[[], Any]
@@ -120,7 +123,32 @@ def passing(problem: Problem, direction: str, chunk: int, layout: str) -> Call:
 
 
 def explainer_row(explainer: Explainer, problem: Problem, speeds: Mapping[str, Speed], repeats: int) -> Row:
-    """Images per second, passes, the ratio to the limit and peak memory of one explainer.
+    """`speed_row` of one explainer; or `skipped`, why."""
+    row: Row = {"family": explainer.family.value, "images": len(problem.images), "targets": problem.targets.shape[1]}
+    reason = explainer.unsupported(problem)
+    if reason is not None:
+        return row | {"skipped": reason}
+    return row | speed_row(lambda: explained(explainer, problem, rng_of(explainer)), problem, speeds, repeats)
+
+
+def metric_row(
+    metric: Metric, explainer: Explainer, problem: Problem, explanation: Attributions, speeds: Mapping[str, Speed], repeats: int
+) -> Row:
+    """`speed_row` of one metric, that scores these explanations; or `skipped`, why."""
+    row: Row = {"family": metric.family.value, "images": len(problem.images), "targets": problem.targets.shape[1]}
+    reason = metric.unsupported(problem, explainer)
+    if reason is not None:
+        return row | {"skipped": reason}
+    return row | speed_row(lambda: scored(metric, problem, explanation, rng_of(metric)), problem, speeds, repeats)
+
+
+def rng_of(component: Component) -> Rng:
+    """The draws of a component in a benchmark."""
+    return Rng(0, 0, type(component).__name__)
+
+
+def speed_row(call: Call, problem: Problem, speeds: Mapping[str, Speed], repeats: int) -> Row:
+    """Images per second, passes, the ratio to the limit and peak memory of one method.
 
     The limit is the time of the method's passes at the classifier's best throughput; a backward pass is what forward and backward
     take beyond forward alone.
@@ -129,22 +157,14 @@ def explainer_row(explainer: Explainer, problem: Problem, speeds: Mapping[str, S
     -------
     dict
         `seconds` for all images, `images_per_second` (medians), passes per image as counted, `limit` in images per second, `ratio` of the
-        limit's time to the method's with the lowest and highest turn, `memory` in MiB beyond what was there before; or `skipped`, why.
+        limit's time to the method's with the lowest and highest turn, `memory` in MiB beyond what was there before.
     """
-    row: Row = {"family": explainer.family.value, "images": len(problem.images), "targets": problem.targets.shape[1]}
-    reason = explainer.unsupported(problem)
-    if reason is not None:
-        return row | {"skipped": reason}
-
-    def explain() -> Any:
-        return explained(explainer, problem, Rng(0, 0, type(explainer).__name__))
-
-    cost, memory = counted(explain, problem)
+    cost, memory = counted(call, problem)
     passes, least = cost.passes, min(max(cost.seconds / 4, LEAST_SECONDS), MOST_SECONDS)
     calls = {name: passing(problem, name, speed.chunk, speed.layout) for name, speed in speeds.items()} if passes != Passes() else {}
-    found = turns({"method": explain} | calls, problem.images.device, affordable(repeats, cost.seconds), least)
+    found = turns({"method": call} | calls, problem.images.device, affordable(repeats, cost.seconds), least)
     images = len(problem.images)
-    row |= {"seconds": float(np.median(found["method"])), "images_per_second": images / float(np.median(found["method"]))}
+    row: Row = {"seconds": float(np.median(found["method"])), "images_per_second": images / float(np.median(found["method"]))}
     row |= {"forward": passes.forward / images, "backward": passes.backward / images, "memory": memory / 2**20}
     if calls:
         forward, both = (np.array(found[name]) / speeds[name].chunk for name in DIRECTIONS)
@@ -179,7 +199,7 @@ def peer_row(explainer: Explainer, peer: Peer, problem: Problem, repeats: int) -
     reason = explainer.unsupported(problem) or peer.unsupported(explainer, few)
     if reason is not None:
         return row | {"skipped": reason}
-    rng, start = Rng(0, 0, type(explainer).__name__), time.perf_counter()
+    rng, start = rng_of(explainer), time.perf_counter()
     ours, theirs = explained(explainer, few, rng).values, peer.call(explainer, few, 0)
     repeats = affordable(repeats, time.perf_counter() - start)
     calls = {"ours": lambda: explained(explainer, problem, rng), "peer": lambda: peer.call(explainer, few, 0)}
@@ -204,12 +224,21 @@ def memory_row(explainer: Explainer, problem: Problem) -> Row:
 
     For a process of its own: what other calls left behind would hide a peak.
     """
-    rng = Rng(0, 0, type(explainer).__name__)
+    rng = rng_of(explainer)
     explained(explainer, problem.take(slice(0, 8)), rng)  # what libraries allocate once is not the method's
     results: list[Any] = []
     _, peak = counted(lambda: results.append(explained(explainer, problem, rng).values), problem)
     maps = results[0].nbytes
     return {"images": len(problem.images), "memory": peak / 2**20, "results": maps / 2**20, "without_results": (peak - maps) / 2**20}
+
+
+def metric_memory_row(metric: Metric, explainer: Explainer, problem: Problem) -> Row:
+    """`memory_row` of scoring all images' maps, which lie there before."""
+    again = partial(explained, explainer, rng=rng_of(explainer))
+    explanation = replace(again(problem), again=again)
+    scored(metric, problem.take(slice(0, 8)), explanation.take(slice(0, 8)), rng_of(metric))
+    _, peak = counted(lambda: scored(metric, problem, explanation, rng_of(metric)), problem)
+    return {"images": len(problem.images), "memory": peak / 2**20, "results": 0.0, "without_results": peak / 2**20}
 
 
 def turns(calls: Mapping[str, Call], device: torch.device, repeats: int, least: float = LEAST_SECONDS) -> dict[str, list[float]]:

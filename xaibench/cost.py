@@ -49,8 +49,8 @@ class Cost:
 
 
 @contextlib.contextmanager
-def measure(model: nn.Module | None = None) -> Iterator[Cost]:
-    """Count the model's passes, and take time and peak memory, until the context ends."""
+def measure(*models: nn.Module | None) -> Iterator[Cost]:
+    """Count the models' passes, and take time and peak memory, until the context ends."""
     cost = Cost()
     handles: list[RemovableHandle] = []
 
@@ -62,8 +62,7 @@ def measure(model: nn.Module | None = None) -> Iterator[Cost]:
     def count_backward(gradient: Tensor) -> None:
         cost.backward += len(gradient)
 
-    if model is not None:
-        handles.append(model.register_forward_hook(count))
+    handles += [model.register_forward_hook(count) for model in models if model is not None]
     _reset_peak()
     start = time.perf_counter()
     try:

@@ -33,7 +33,7 @@ AXIOMS = {
 def explained(explainer: Explainer, problem: Problem, rng: Rng) -> Attributions:
     """The explanation of all images, block by block: an image's explanation does not depend on the others."""
     found: Attributions | None = None
-    for rows in _blocks(problem):
+    for rows in blocks(problem):
         part = explainer(problem.take(rows), rng)
         if found is None:
             batch = len(problem.images)
@@ -49,7 +49,7 @@ def explained(explainer: Explainer, problem: Problem, rng: Rng) -> Attributions:
 
 def declared_passes(explainer: Explainer, problem: Problem) -> Passes:
     """The passes that `explained` will take."""
-    return sum((explainer.passes(problem.take(rows)) for rows in _blocks(problem)), Passes())
+    return sum((explainer.passes(problem.take(rows)) for rows in blocks(problem)), Passes())
 
 
 def flags(explanation: Attributions) -> Tensor:
@@ -69,7 +69,8 @@ def completeness_error(explanation: Attributions) -> Tensor:
     return (explanation.values.detach().to(torch.float64).sum(dim=(2, 3, 4)) - explanation.total).abs().to(torch.float32)
 
 
-def _blocks(problem: Problem) -> Iterator[slice]:
+def blocks(problem: Problem) -> Iterator[slice]:
+    """Rows of the images that are explained, or scored, at once."""
     one = problem.targets.shape[1] * problem.images[0].numel() * problem.images.element_size()
     size = max(1, min(BLOCK_IMAGES, BLOCK_BYTES // one))
     return (slice(start, start + size) for start in range(0, len(problem.images), size))

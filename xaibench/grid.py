@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from xaibench.component import Component
-from xaibench.problem import Dataset, Explainer, Metric, Model, Training
+from xaibench.problem import Dataset, Explainer, Model, Training
+from xaibench.scoring import Metric
 from xaibench.selection import ExplainOn
 from xaibench.stages import Explaining, evaluate_key
 from xaibench.training import Trainer

@@ -62,6 +62,10 @@ class Results:
         Columns that name the cell are categorical (their content is stored once); `index`, `target`, `label`, `predicted`, `score`,
         `value` and `flag` (`explaining.FLAGS`: what is wrong with the map) belong to the row.
         """
+        return self._scores
+
+    @cached_property
+    def _scores(self) -> pd.DataFrame:
         if not self.found:
             return pd.DataFrame()
         rows = pd.concat([self._rows(number, cell, artifact) for number, (cell, artifact) in enumerate(self.found)], ignore_index=True)

@@ -9,10 +9,12 @@ from typing import Literal
 import torch
 from torch import nn
 
+from xaibench import scoring
 from xaibench.component import ConfigurationError
 from xaibench.explaining import declared_passes
 from xaibench.grid import Cell, Grid
-from xaibench.problem import Dataset, Explainer, Metric, Model, Passes, Problem
+from xaibench.problem import Dataset, Explainer, Model, Passes, Problem
+from xaibench.scoring import Metric
 from xaibench.seeding import global_seed
 from xaibench.selection import ExplainOn
 from xaibench.stages import arrays_of
@@ -95,7 +97,11 @@ def _outlook(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: E
     """Why a cell must be skipped, or "", and the passes of explaining and scoring: from the architecture and the shapes alone."""
     problem = _blank(dataset, model, explain_on)
     reason = explainer.unsupported(problem) or metric.unsupported(problem, explainer)
-    return (reason, Passes(), Passes()) if reason else ("", declared_passes(explainer, problem), metric.passes(problem))
+    return (
+        (reason, Passes(), Passes())
+        if reason
+        else ("", declared_passes(explainer, problem), scoring.declared_passes(metric, problem, explainer))
+    )
 
 
 @lru_cache(maxsize=4)
@@ -105,12 +111,14 @@ def _blank(dataset: Dataset, model: Model, explain_on: ExplainOn) -> Problem:
     count = len(explain_on.indices) if explain_on.indices else explain_on.count or 10_000
     count = min(count, explain_on.per_class * classes) if explain_on.per_class else count
     zeros = torch.zeros(count, dtype=torch.int64)
+    targets = explain_on.classes(zeros, zeros, classes)
     return Problem(
         model=untrained(model, dataset.shape, classes),
         images=torch.zeros(count, *dataset.shape),
-        targets=explain_on.classes(zeros, zeros, classes),
+        targets=targets,
         labels=zeros,
         index=torch.arange(count),
         background=torch.zeros(explain_on.background, *dataset.shape),
         probabilities=torch.full((count, classes), 1 / classes),
+        masks=torch.zeros(*targets.shape, *dataset.shape[1:], dtype=torch.bool) if dataset.has_masks else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Literal
@@ -28,6 +28,7 @@ class Family(str, Enum):
     PERTURBATION = "perturbation"
     SHAPLEY = "Shapley"
     CONTROL = "control"
+    DEGRADED = "degraded"
 
     FAITHFULNESS = "faithfulness"
     ROBUSTNESS = "robustness"
@@ -107,32 +108,21 @@ class Attributions:
     total
         (B, T), what the values of an image sum to when the method is complete (for integrated gradients f(x) - f(baseline));
         None where the method claims no completeness.
+    again
+        Explains another problem in the same way: the same explainer, and for an image at the same position the same draws. None
+        where the maps came from outside.
     """
 
     values: Tensor
     total: Tensor | None = None
+    again: Callable[[Problem], Attributions] | None = None
+
+    def take(self, rows: Tensor | slice) -> Attributions:
+        """The explanations of some of the images."""
+        return dataclasses.replace(self, values=self.values[rows], total=None if self.total is None else self.total[rows])
 
 
 Explanation = Attributions  # counterfactuals and influence join this union
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One number per image and target for each name; `value` is the headline.
-
-    Attributes
-    ----------
-    values
-        Name -> (B, T). NaN where the score is not defined.
-    curves
-        Name -> (B, T, S + 1), over `fractions`.
-    fractions
-        (S + 1,), from 0 to 1: the horizontal axis of all curves.
-    """
-
-    values: Mapping[str, Tensor]
-    curves: Mapping[str, Tensor] = field(default_factory=dict)
-    fractions: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +146,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Arrays:
-    """A dataset's content. `validation` is cut from the training data; `test` is for evaluation only."""
+    """A dataset's content. `validation` is cut from the training data; `test` is for evaluation only.
+
+    `test_masks`, where the true relevance is known, is bool: (N, H, W) for all classes alike, or (N, K, H, W), one for each class.
+    """
 
     train: Split
     validation: Split
@@ -169,6 +162,7 @@ class Dataset(Component):
     """Images with classes. `subset_seed` chooses the test images that are explained, the same ones for every model and seed."""
 
     subset_seed: ClassVar[int] = 0
+    has_masks: ClassVar[bool] = False
     shape: ClassVar[tuple[int, int, int]]
     classes: ClassVar[tuple[str, ...]]
 
@@ -209,13 +203,49 @@ class Model(Component):
 
 
 @dataclass(frozen=True)
+class Alteration(Component):
+    """How the images are altered that a helper is trained with.
+
+    Parameters
+    ----------
+    images
+        Only so many training images, the first of a fixed order; null takes all.
+    """
+
+    images: PositiveInt | None = None
+
+    @abstractmethod
+    def __call__(self, problem: Problem, rng: Rng) -> Tensor:
+        """The altered images (B, C, H, W) of a problem that holds training or validation images and the unaltered classifier."""
+
+
+@dataclass(frozen=True)
 class Training:
-    """A classifier, or a helper, to be trained: what `needs` returns and the train stage makes."""
+    """A classifier, or a helper, to be trained: what `needs` returns and the train stage makes.
+
+    Attributes
+    ----------
+    dataset, model, trainer, seed
+        The data, the network, how it is trained, and the seed of its weights and batches.
+    alteration
+        Alters the training and validation images first; it sees the classifier `origin`, and its predictions are the targets.
+    origin
+        The classifier that comes before.
+    fine_tune
+        Whether training starts from the weights of `origin`.
+    """
 
     dataset: Dataset
     model: Model
     trainer: Component
     seed: int
+    alteration: Alteration | None = None
+    origin: Training | None = None
+    fine_tune: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.alteration is not None or self.fine_tune) and self.origin is None:
+            raise ValueError("Training.origin=None: expected the classifier that is altered or fine-tuned")
 
 
 @dataclass(frozen=True)
@@ -239,8 +269,8 @@ class Explainer(Component):
 
     output: Output = "logit"
 
-    def needs(self) -> Mapping[str, Training]:
-        """Trained helpers by name."""
+    def needs(self, training: Training) -> Mapping[str, Training]:
+        """Trained helpers by name, for the explanation of this classifier."""
         return {}
 
     def unsupported(self, problem: Problem) -> str | None:
@@ -254,33 +284,6 @@ class Explainer(Component):
     @abstractmethod
     def __call__(self, problem: Problem, rng: Rng) -> Explanation:
         """Explain every (image, target)."""
-
-
-@dataclass(frozen=True)
-class Metric(Component):
-    """Scores explanations, one number per (image, target)."""
-
-    family: ClassVar[Family]
-    higher_is_better: ClassVar[bool | None]
-    version: ClassVar[int]
-    paper: ClassVar[str] = ""
-    scores: ClassVar[type] = Attributions
-
-    def needs(self) -> Mapping[str, Training]:
-        """Trained helpers by name."""
-        return {}
-
-    def unsupported(self, problem: Problem, explainer: Explainer) -> str | None:
-        """Why the explanations of this explainer cannot be scored, or None."""
-        return None
-
-    @abstractmethod
-    def passes(self, problem: Problem) -> Passes:
-        """The forward and backward passes that the call will take."""
-
-    @abstractmethod
-    def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
-        """Score every (image, target)."""
 
 
 def select(logits: Tensor, targets: Tensor, output: Output) -> Tensor:

@@ -14,11 +14,13 @@ from xaibench import pictures as explained
 from xaibench.claims.base import COLUMNS, Claim, judged
 from xaibench.claims.page import to_markdown
 from xaibench.classifiers import accuracy, confusion, history, reports
+from xaibench.environment import environment
 from xaibench.explaining import FLAGS
 from xaibench.figures import classifier, curves
+from xaibench.figures.quality import quality
 from xaibench.longtable import Results
+from xaibench.metric_quality import markdown, metric_quality
 from xaibench.pictures import Picture, file_name
-from xaibench.stages import environment
 from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
@@ -44,7 +46,7 @@ def publish(
     folder
         ``results/<study>``.
     figures
-        Any of ``curves``, ``maps``, ``all_classes``, ``learning_curves``, ``confusion_matrix``.
+        Any of ``curves``, ``maps``, ``all_classes``, ``learning_curves``, ``confusion_matrix``, ``metric_quality``.
     reference
         Published accuracies, by model and dataset, to stand beside ours.
     claims
@@ -96,6 +98,8 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
         (folder / "classifiers.md").write_text(_classifiers(pd.read_csv(folder / CLASSIFIERS)), encoding="utf-8")
     if (folder / CLAIMS).exists():
         (folder / "claims.md").write_text(to_markdown(load_claims(folder)), encoding="utf-8")
+    if "metric_quality" in figures and (folder / SCORES).exists():
+        _metric_quality(folder)
     if "curves" in figures and (folder / CURVES).exists():
         found = pd.read_parquet(folder / CURVES)
         for metric, part in found.groupby("metric", sort=True) if len(found) else ():
@@ -117,6 +121,17 @@ def load_claims(folder: Path) -> pd.DataFrame:
     texts = dict.fromkeys(("topic", "dataset", "model", "explainer", "claim", "expected", "holds", "note"), str)
     found = pd.read_csv(folder / CLAIMS, dtype=texts, keep_default_na=False, na_values={name: [""] for name in ("value", "low", "high")})
     return found.assign(holds=pd.Series([{"True": True, "False": False}.get(text) for text in found["holds"]], dtype=object))
+
+
+def _metric_quality(folder: Path) -> None:
+    """What the metrics make of degraded explanations, where there are any."""
+    scores = pd.read_parquet(folder / SCORES)
+    if "explainer.kind" not in scores:
+        return
+    table = metric_quality(scores)
+    table.to_csv(folder / "metric_quality.csv", index=False, float_format="%.4g")
+    (folder / "metric_quality.md").write_text(markdown(table), encoding="utf-8")
+    quality(table, folder / "metric_quality.png")
 
 
 def _by_classifier(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

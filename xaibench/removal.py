@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from xaibench.component import Component, ConfigurationError, Fraction, PositiveFloat, PositiveInt
+from xaibench.component import Component, ConfigurationError, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from xaibench.imputation import linear_imputation, pull_push
 from xaibench.problem import Problem
+from xaibench.seeding import Each, Rng
 
 VERSION = 1
+
+Remove = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Takes rows of a problem's images (n,), what is kept (n, 1, H, W) and draws (n,); gives the images without their removed pixels."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +28,30 @@ class Removal(Component):
     Attributes
     ----------
     local
-        Whether what a removed pixel becomes does not depend on which others are removed.
+        Of the class: whether what a removed pixel becomes does not depend on which others are removed.
+    random
+        Whether it draws: then it is called only through `prepared`.
     """
 
     local: ClassVar[bool] = True
 
+    @property
+    def random(self) -> bool:
+        """Whether what a removed pixel becomes is drawn."""
+        return False
+
     def draws(self, problem: Problem) -> int:
         """How many versions of a removed pixel there are, whose outputs are to be averaged."""
         return 1
+
+    def unsupported(self, problem: Problem) -> str | None:
+        """Why pixels cannot be removed from these images, or None."""
+        some = self.draws(problem) and (self.local or len(problem.background))
+        return None if some else f"{type(self).__name__} needs background images, and there are none"
+
+    def prepared(self, problem: Problem, rng: Rng) -> Remove:
+        """Removes pixels from images of this problem; an image's pixels become the same in all its copies, if they are drawn."""
+        return lambda rows, kept, draw: self(problem.images.index_select(0, rows), kept, problem, draw)
 
     @abstractmethod
     def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
@@ -68,6 +90,24 @@ class Constant(Removal):
     def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
         """See `Removal`."""
         return _mixed(images, kept, images.new_tensor(self.value))
+
+
+@dataclass(frozen=True)
+class Inversion(Removal):
+    """A removed pixel is flipped: it takes 1 minus its value, in each channel."""
+
+    def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
+        """See `Removal`."""
+        return _mixed(images, kept, 1 - images)
+
+
+@dataclass(frozen=True)
+class DatasetMean(Removal):
+    """A removed pixel takes the mean of the background over all images and positions, channel by channel."""
+
+    def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
+        """See `Removal`."""
+        return _mixed(images, kept, problem.background.mean(dim=(0, 2, 3))[:, None, None])
 
 
 @dataclass(frozen=True)
@@ -138,8 +178,115 @@ class Marginal(Removal):
         return _mixed(images, kept, problem.background.index_select(0, draw))
 
 
+@dataclass(frozen=True)
+class Drawn(Removal):
+    """What a removed pixel becomes is drawn, for each image: the same for all targets, and however many pixels are removed.
+
+    Parameters
+    ----------
+    samples
+        Draws for each image, whose outputs are averaged.
+    """
+
+    samples: PositiveInt = 1
+
+    @property
+    def random(self) -> bool:
+        """See `Removal`."""
+        return True
+
+    def draws(self, problem: Problem) -> int:
+        """See `Removal`."""
+        return self.samples
+
+    @abstractmethod
+    def noise(self, each: Each, shape: torch.Size) -> Tensor:
+        """(B, C, H, W): what is drawn once for each image."""
+
+    @abstractmethod
+    def filled(self, images: Tensor, kept: Tensor, noise: Tensor, problem: Problem) -> Tensor:
+        """The images without their removed pixels, as a new tensor."""
+
+    def prepared(self, problem: Problem, rng: Rng) -> Remove:
+        """See `Removal`."""
+        shape, count = problem.images.shape[1:], len(problem.images)
+        noise = torch.cat([self.noise(rng.each(problem.index, draw), shape) for draw in range(self.samples)])
+
+        def remove(rows: Tensor, kept: Tensor, draw: Tensor) -> Tensor:
+            return self.filled(problem.images.index_select(0, rows), kept, noise.index_select(0, draw * count + rows), problem)
+
+        return remove
+
+    def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
+        """Raises: what is drawn needs `prepared`."""
+        raise ConfigurationError(f"{self}: expected a removal that draws nothing")
+
+
+@dataclass(frozen=True)
+class UniformNoise(Drawn):
+    """A removed pixel takes, in each channel, a value drawn uniformly from [0, 1]."""
+
+    def noise(self, each: Each, shape: torch.Size) -> Tensor:
+        """See `Drawn`."""
+        return each.uniform(*shape)
+
+    def filled(self, images: Tensor, kept: Tensor, noise: Tensor, problem: Problem) -> Tensor:
+        """See `Drawn`."""
+        return _mixed(images, kept, noise)
+
+
+@dataclass(frozen=True)
+class NoisyLinear(Drawn):
+    """A removed pixel takes the weighted mean of its neighbors, all removed pixels jointly, plus a little normal noise.
+
+    Without the edges of what was removed, a classifier cannot read off its shape. Where nothing is kept, pixels take the background's
+    mean at their position. Values are not clipped. See `imputation.solve_linear`.
+
+    Parameters
+    ----------
+    deviation
+        Standard deviation of the noise.
+
+    References
+    ----------
+    Rong et al., A consistent and efficient evaluation strategy for attribution methods, ICML 2022 (arXiv:2202.00449), section 4.
+    """
+
+    local: ClassVar[bool] = False
+
+    deviation: NonNegativeFloat = 0.01
+
+    def noise(self, each: Each, shape: torch.Size) -> Tensor:
+        """See `Drawn`."""
+        return each.normal(*shape)
+
+    def filled(self, images: Tensor, kept: Tensor, noise: Tensor, problem: Problem) -> Tensor:
+        """See `Drawn`."""
+        return linear_imputation(images, kept, problem.background.mean(dim=0)).addcmul_(noise, ~kept, value=self.deviation)
+
+
+@dataclass(frozen=True)
+class Inpainting(Removal):
+    """A removed pixel is filled in from kept ones, from a pyramid of averages: `imputation.pull_push`.
+
+    Where nothing is kept, pixels take the background's mean at their position.
+
+    References
+    ----------
+    Gortler et al., The Lumigraph, SIGGRAPH 1996, section 3.4 (pull-push).
+    """
+
+    local: ClassVar[bool] = False
+
+    def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
+        """See `Removal`."""
+        return pull_push(images, kept, problem.background.mean(dim=0))
+
+
 def several_draws(removal: Removal, problem: Problem) -> str | None:
     """Why what does not average over versions of a removed pixel cannot use this removal, or None."""
+    if removal.random:
+        return f"{removal} draws what a removed pixel becomes, and only what is not drawn can be used here"
     count = removal.draws(problem)
     return None if count == 1 else f"{removal} gives {count} versions of a removed pixel, and only one can be used here"
 

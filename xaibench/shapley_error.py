@@ -24,6 +24,7 @@ from xaibench.adapters import captum
 from xaibench.adapters import shap as shap_adapter
 from xaibench.cost import measure
 from xaibench.datasets.mnist import Mnist
+from xaibench.environment import environment
 from xaibench.explainers import coalitions
 from xaibench.explainers.coalitions import Group
 from xaibench.explainers.exact_shapley import all_coalitions
@@ -36,7 +37,7 @@ from xaibench.problem import Explainer, Output, Problem, Training
 from xaibench.removal import Constant
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn
-from xaibench.stages import Explaining, Runtime, Stages, environment
+from xaibench.stages import Explaining, Runtime, Stages
 from xaibench.store import Store
 from xaibench.superpixels import Pixels, Squares, Superpixels
 from xaibench.training import Trainer

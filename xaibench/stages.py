@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-import platform
-import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xaibench import keys
+from xaibench import altering, keys
 from xaibench.component import Component, ConfigurationError
 from xaibench.cost import Cost, chunk_size, measure
+from xaibench.environment import environment
 from xaibench.explaining import completeness_error, explained, flags
 from xaibench.perturb import logits
-from xaibench.problem import Arrays, Attributions, Dataset, Explainer, Metric, Problem, Scores, Training
+from xaibench.problem import Arrays, Attributions, Dataset, Explainer, Problem, Training
+from xaibench.scoring import Metric, Scores, scored
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn, background
 from xaibench.store import Artifact, Store
@@ -44,6 +42,11 @@ class Explaining:
     explain_on: ExplainOn
     explainer: Explainer
     draw: int = 0
+
+    @property
+    def rng(self) -> Rng:
+        """The explainer's draws."""
+        return Rng(self.training.seed, self.draw, type(self.explainer).__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,12 @@ def train_key(training: Training) -> tuple[str, dict[str, Any]]:
     trainer = training.trainer
     assert isinstance(trainer, Trainer)
     parts: dict[str, Component] = {"dataset": training.dataset, "model": training.model, "trainer": trainer.resolve(training.model.recipe)}
-    spec = _spec("train", parts, {}, checksum=training.dataset.checksum(), seed=training.seed)
+    parents, more = {}, {"checksum": training.dataset.checksum(), "seed": training.seed}
+    if training.origin is not None:
+        parents, more["fine_tune"] = {"origin": train_key(training.origin)[0]}, training.fine_tune
+    if training.alteration is not None:
+        parts["alteration"], more["altering"] = training.alteration, altering.VERSION
+    spec = _spec("train", parts, parents, **more)
     return keys.digest(spec), spec
 
 
@@ -92,14 +100,14 @@ def predict_key(training: Training) -> tuple[str, dict[str, Any]]:
 def explain_key(explaining: Explaining) -> tuple[str, dict[str, Any]]:
     """Key and spec of explanations."""
     parts = {"explainer": explaining.explainer, "explain_on": explaining.explain_on}
-    parents = {"predict": predict_key(explaining.training)[0]} | _helper_keys(explaining.explainer.needs())
+    parents = {"predict": predict_key(explaining.training)[0]} | _helper_keys(explaining.explainer.needs(explaining.training))
     spec = _spec("explain", parts, parents, seed=explaining.training.seed, draw=explaining.draw)
     return keys.digest(spec), spec
 
 
 def evaluate_key(explaining: Explaining, metric: Metric) -> tuple[str, dict[str, Any]]:
     """Key and spec of a metric's scores."""
-    parents = {"explain": explain_key(explaining)[0]} | _helper_keys(metric.needs())
+    parents = {"explain": explain_key(explaining)[0]} | _helper_keys(metric.needs(explaining.training, explaining.explainer))
     spec = keys.spec(
         "evaluate", {"metric": metric, "version": metric.version}, parents, seed=explaining.training.seed, draw=explaining.draw
     )
@@ -128,10 +136,15 @@ class Stages:
         def compute() -> Artifact:
             dataset, trainer = training.dataset, training.trainer
             assert isinstance(trainer, Trainer)
-            log.info("training %s on %s, seed %d", type(training.model).__name__, type(dataset).__name__, training.seed)
+            how = f" ({type(training.alteration).__name__})" if training.alteration else ""
+            log.info("training %s on %s, seed %d%s", type(training.model).__name__, type(dataset).__name__, training.seed, how)
             with measure() as cost:
-                arrays, device = arrays_of(dataset), self.runtime.torch_device()
-                trained = fit(training.model, arrays, len(dataset.classes), trainer, training.seed, device, self.runtime.progress)
+                arrays, device, start = arrays_of(dataset), self.runtime.torch_device(), None
+                if training.origin is not None and training.fine_tune:
+                    start = self.train(training.origin).group("weights")
+                if training.origin is not None and training.alteration is not None:
+                    arrays = altering.altered(training.alteration, arrays, dataset, self.network(training.origin), training.seed)
+                trained = fit(training.model, arrays, len(dataset.classes), trainer, training.seed, device, self.runtime.progress, start)
             weights = {f"weights.{name}": value for name, value in trained.weights.items()}
             history = {f"history.{column}": value for column, value in trained.history.items()}
             return Artifact(weights | history, self._provenance(cost))
@@ -162,13 +175,13 @@ class Stages:
         """
 
         def compute() -> Artifact:
-            problem = self.problem(explaining, explaining.explainer.needs())
+            problem = self.problem(explaining, {})
             reason = explaining.explainer.unsupported(problem)
             if reason:
                 raise UnsupportedError(reason)
-            rng = Rng(explaining.training.seed, explaining.draw, type(explaining.explainer).__name__)
+            problem = replace(problem, helpers=self._helpers(explaining.explainer.needs(explaining.training)))
             with measure(problem.model) as cost:
-                explanation = explained(explaining.explainer, problem, rng)
+                explanation = explained(explaining.explainer, problem, explaining.rng)
             tensors = {"values": explanation.values, "index": problem.index, "targets": problem.targets, "flag": flags(explanation)}
             if explanation.total is not None:
                 tensors |= {"total": explanation.total, "completeness_error": completeness_error(explanation)}
@@ -180,16 +193,18 @@ class Stages:
         """`values.NAME` (B, T), `curves.NAME` (B, T, S + 1), `fractions` (S + 1,), `index` and `targets`."""
 
         def compute() -> Artifact:
-            explained = self.explain(explaining)
-            problem = self.problem(explaining, metric.needs())
+            found = self.explain(explaining)
+            problem = self.problem(explaining, {})
             reason = metric.unsupported(problem, explaining.explainer)
             if reason:
                 raise UnsupportedError(reason)
-            device, total = problem.images.device, explained.tensors.get("total")
-            explanation = Attributions(explained.tensors["values"].to(device), None if total is None else total.to(device))
+            problem = replace(problem, helpers=self._helpers(metric.needs(explaining.training, explaining.explainer)))
+            device, total = problem.images.device, found.tensors.get("total")
+            again = partial(_again, explaining, self._helpers(explaining.explainer.needs(explaining.training)))
+            explanation = Attributions(found.tensors["values"].to(device), None if total is None else total.to(device), again)
             rng = Rng(explaining.training.seed, explaining.draw, type(metric).__name__)
-            with measure(problem.model) as cost:
-                scores = metric(problem, explanation, rng)
+            with measure(problem.model, *problem.helpers.values()) as cost:
+                scores = scored(metric, problem, explanation, rng)
             return Artifact(_score_tensors(scores, problem), self._provenance(cost))
 
         return self._stage("evaluate", evaluate_key(explaining, metric), compute)
@@ -206,20 +221,23 @@ class Stages:
         arrays, found = arrays_of(training.dataset), self.predict(training).tensors["logits"]
         labels, predicted, seed = arrays.test.labels, found.argmax(1), training.dataset.subset_seed
         rows = explain_on.rows(labels, predicted, seed)
-        network = self.network(training)
-        masks = arrays.test_masks
+        network, masks = self.network(training), arrays.test_masks
+        targets = explain_on.classes(labels[rows], predicted[rows], len(training.dataset.classes))
         return Problem(
             model=network,
             images=arrays.test.images[rows].to(device),
-            targets=explain_on.classes(labels[rows], predicted[rows], len(training.dataset.classes)).to(device),
+            targets=targets.to(device),
             labels=labels[rows].to(device),
             index=rows.to(device),
             background=background(arrays, explain_on, seed).to(device),
             probabilities=found[rows].softmax(1).to(device),
-            masks=None if masks is None else masks[rows].to(device),
-            helpers={name: self.network(helper) for name, helper in needs.items()},
+            masks=None if masks is None else _masks_of(masks[rows], targets).to(device),
+            helpers=self._helpers(needs),
             chunk=chunk_size(network, training.dataset.shape, device),
         )
+
+    def _helpers(self, needs: Mapping[str, Training]) -> dict[str, nn.Module]:
+        return {name: self.network(helper) for name, helper in needs.items()}
 
     def _stage(self, stage: str, key_and_spec: tuple[str, dict[str, Any]], compute: Callable[[], Artifact]) -> Artifact:
         key, spec = key_and_spec
@@ -238,38 +256,20 @@ def arrays_of(dataset: Dataset) -> Arrays:
     return dataset.load()
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, hardware, threads and the code's commit."""
-    packages = ("torch", "pytorch-lightning", "captum", "shap", "numpy", "xaibench")
-    return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
-        "threads": torch.get_num_threads(),
-        "commit": commit(),
-    }
-
-
-@lru_cache(maxsize=1)
-def commit() -> str | None:
-    """The commit of the checkout that this code lies in, with `+` if it was changed since; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-@lru_cache(maxsize=1)
-def processor() -> str:
-    """The CPU's name and the number of logical cores."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
-
-
 def _spec(stage: str, component: Any, parents: dict[str, str], **more: Any) -> dict[str, Any]:
     return keys.spec(stage, component, parents, stage_version=VERSIONS[stage], **more)
+
+
+def _again(explaining: Explaining, helpers: Mapping[str, nn.Module], problem: Problem) -> Attributions:
+    """Explains another problem as `explaining` does."""
+    return explained(explaining.explainer, replace(problem, helpers=helpers), explaining.rng)
+
+
+def _masks_of(masks: Tensor, targets: Tensor) -> Tensor:
+    """(B, T, H, W): the targets' masks, of (B, H, W) for all classes or (B, K, H, W) for each."""
+    if masks.dim() == 3:
+        return masks[:, None].expand(-1, targets.shape[1], -1, -1)
+    return masks[torch.arange(len(targets))[:, None], targets]
 
 
 def _helper_keys(needs: Mapping[str, Training]) -> dict[str, str]:

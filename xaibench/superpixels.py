@@ -59,6 +59,24 @@ class Squares(Superpixels):
 
 
 @dataclass(frozen=True)
+class Patches(Superpixels):
+    """Squares of the same number of pixels, the same ones for all images; those at the right and lower border may be cut off.
+
+    Parameters
+    ----------
+    side
+        Pixels along each side of a square.
+    """
+
+    side: PositiveInt = 4
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `Superpixels`."""
+        row, column = (torch.arange(size, device=images.device) // self.side for size in images.shape[-2:])
+        return (row[:, None] * (column[-1] + 1) + column)[None]
+
+
+@dataclass(frozen=True)
 class Slic(Superpixels):
     """Regions of similar color, of each image its own, by simple linear iterative clustering.
 

@@ -88,8 +88,17 @@ class Trained:
     history: dict[str, Tensor]
 
 
-def fit(model: Model, arrays: Arrays, classes: int, trainer: Trainer, seed: int, device: torch.device, progress: bool = False) -> Trained:
-    """Train a network.
+def fit(
+    model: Model,
+    arrays: Arrays,
+    classes: int,
+    trainer: Trainer,
+    seed: int,
+    device: torch.device,
+    progress: bool = False,
+    start: dict[str, Tensor] | None = None,
+) -> Trained:
+    """Train a network, from new weights or from those of `start`.
 
     On a CPU the weights follow from the arguments and the number of threads, to the bit.
 
@@ -105,7 +114,10 @@ def fit(model: Model, arrays: Arrays, classes: int, trainer: Trainer, seed: int,
     recipe, device = trainer.resolve(model.recipe).recipe(), trainer.device(device)
     channels, height, width = arrays.train.images.shape[1:]
     with global_seed(seed), _settings(trainer), tempfile.TemporaryDirectory() as scratch:
-        network = model.build((channels, height, width), classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = model.build((channels, height, width), classes)
+        if start is not None:
+            network.load_state_dict(start)
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         module = ClassifierModule(network, lambda net: _optimizer(net, trainer, recipe))
         best = KeepBest()
         stop = pl.callbacks.EarlyStopping("validation_loss", patience=recipe.patience)

@@ -36,7 +36,8 @@ METRIC = '''"""A metric of somebody else."""
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xaibench.problem import Explainer, Family, Metric, Passes, Problem, Scores
+from xaibench.problem import Explainer, Family, Passes, Problem
+from xaibench.scoring import Metric, Scores
 from xaibench.seeding import Rng
 
 
@@ -47,10 +48,6 @@ class MyMetric(Metric):
     family: ClassVar = Family.COMPLEXITY
     higher_is_better: ClassVar = None
     version: ClassVar = 1
-
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
 
     def __call__(self, problem: Problem, explanation, rng: Rng) -> Scores:
         """Score."""

@@ -56,6 +56,7 @@ def make_problem(model: str = "conv16_conv32_gap", shape: tuple[int, int, int] =
         index=torch.randperm(1000, generator=draw)[:batch],
         background=torch.rand(4, *shape, generator=draw),
         probabilities=probabilities,
+        masks=torch.rand(batch, targets, *shape[1:], generator=draw) < 0.3,
         chunk=64,
     )
 

@@ -10,14 +10,17 @@ import yaml
 
 from xaibench.component import Component
 from xaibench.explaining import AXIOMS
-from xaibench.problem import Attributions, Explainer, Family, Metric
+from xaibench.problem import Attributions, Explainer, Family
+from xaibench.scoring import Metric
 
-CONTROLS_AND_METHODS = {Family.GRADIENT, Family.ACTIVATION, Family.PERTURBATION, Family.SHAPLEY, Family.CONTROL}
+CONTROLS_AND_METHODS = {Family.GRADIENT, Family.ACTIVATION, Family.PERTURBATION, Family.SHAPLEY, Family.CONTROL, Family.DEGRADED}
 METRIC_FAMILIES = set(Family) - CONTROLS_AND_METHODS
 SHARED = {"trainer", "tracker"}
 """Groups whose options may configure the same class."""
-OURS = {"AccuracyVsSaturation"}
-"""Metrics that this project defines: no paper has them."""
+OURS = {"AccuracyVsSaturation", "Degraded"}
+"""Metrics and explainers that this project defines: no paper has them."""
+CONTRACTS = ("xaibench.problem", "xaibench.scoring")
+"""Modules with the abstract classes."""
 
 
 def source(cls: type) -> Path:
@@ -65,7 +68,11 @@ def check_file(component: Component, group: str, name: str) -> None:
     if group not in SHARED:
         assert source(cls).stem == name, f"{source(cls)}: expected {name}.py, as the YAML's name"
         assert cls.__name__.lower() == name.replace("_", ""), f"class {cls.__name__}: expected the camel case of {name}"
-    kind = next(base for base in cls.__mro__ if base.__module__ == "xaibench.problem" or base.__name__ in ("Trainer", "Tracker"))
+    kind = next(
+        base
+        for base in cls.__mro__
+        if base.__module__ in CONTRACTS or base.__name__ in ("Trainer", "Tracker")
+    )
     others = [item for item in vars(inspect.getmodule(cls)).values() if isinstance(item, type) and issubclass(item, kind)]
     own = [item for item in others if item.__module__ == cls.__module__ and not inspect.isabstract(item)]
     assert group in SHARED or own == [cls], f"{source(cls)}: expected one component, found {own}"

@@ -10,7 +10,7 @@ from explainer_cases import RNG, Explain, all_classes, conv_problem, make_proble
 from scipy import stats
 from torch.testing import assert_close
 
-from xaibench import perturb
+from xaibench import curves
 from xaibench.explainers.blurred_random import BlurredRandom
 from xaibench.explainers.center_prior import CenterPrior
 from xaibench.explainers.constant import Constant
@@ -50,7 +50,7 @@ def test_constant_ties_all_pixels():
     def check(explain: Explain) -> None:
         found = explain(problem, RNG)
         assert torch.equal(found.values, torch.ones(5, 3, 1, 9, 11))
-        assert (perturb.ranking(problem, found, RNG).tied == 1).all()
+        assert (curves.ranking(problem, found, RNG).tied == 1).all()
 
     check(Constant())
     for mutant in (negated(Constant()), CenterPrior(), Random()):

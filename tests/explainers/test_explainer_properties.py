@@ -25,7 +25,7 @@ COMPLETE = {"integrated_gradients", "expected_gradients", "deep_lift", "deep_sha
 
 RANDOM = {
     *("random", "gaussian_random", "blurred_random", "smoothgrad", "smoothgrad_squared", "vargrad", "expected_gradients"),
-    *("lime", "rise", "kernel_shap", "permutation_shapley"),
+    *("lime", "rise", "kernel_shap", "permutation_shapley", "degraded"),
 }
 """Those that another draw changes."""
 

@@ -1,9 +1,11 @@
 """Small problems and deliberate faults for the tests of metrics that rank pixels."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
-from xaibench import perturb
+from xaibench import curves
 from xaibench.problem import Attributions, Problem
 from xaibench.seeding import Rng
 
@@ -64,12 +66,12 @@ def without_pixels(image, pixels, value=0.0):
 
 def mutants(monkeypatch):
     """Turns one deliberate fault of the engine on, by name."""
-    ranking, counts, area = perturb.ranking, perturb.counts, perturb.area
+    ranking, counts, area = curves.ranking, curves.counts, curves.area
 
     def reranked(change):
         def faulty(*arguments, **named):
             found = ranking(*arguments, **named)
-            return perturb.Ranking(change(found.rank, found.rank[0, 0].numel()), found.tied, found.defined)
+            return replace(found, rank=change(found.rank, found.rank[0, 0].numel()))
 
         return "ranking", faulty
 
@@ -78,11 +80,11 @@ def mutants(monkeypatch):
         "order upside down": reranked(lambda rank, pixels: pixels - 1 - rank),
         "targets swapped": reranked(lambda rank, pixels: rank.flip(1)),
         "no first point": ("counts", lambda *arguments: counts(*arguments).clamp_min(1)),
-        "last pixel stays": ("counts", lambda *arguments: counts(*arguments).clamp_max(counts(*arguments)[-1] - 1)),
+        "last pixel stays": ("counts", lambda *arguments: counts(*arguments).clamp_max(int(counts(*arguments).max()) - 1)),
         "unit steps": ("area", lambda curve, axis: area(curve, torch.arange(len(axis), dtype=torch.float64))),
         "no first trapezoid": ("area", lambda curve, axis: area(curve[..., 1:], axis[1:])),
     }
-    return {name: lambda fault=fault: monkeypatch.setattr(perturb, *fault) for name, fault in faults.items()}
+    return {name: lambda fault=fault: monkeypatch.setattr(curves, *fault) for name, fault in faults.items()}
 
 
 CURVE_FAULTS = ["order off by one", "order upside down", "targets swapped", "no first point", "last pixel stays"]

@@ -66,7 +66,7 @@ def test_it_applies_only_to_explainers_that_claim_completeness():
     problem = conv_problem()
     assert CompletenessError().unsupported(problem, Claiming()) is None
     assert CompletenessError().unsupported(problem, Silent()) == "does not claim completeness"
-    assert CompletenessError().passes(problem) == Passes(0, 0)
+    assert CompletenessError().passes(problem, Silent()) == Passes(0, 0)
 
 
 @pytest.mark.parametrize(("total", "named"), [(None, "None"), (torch.zeros(4), r"\(4,\)"), (torch.zeros(4, 1), r"\(4, 1\)")])

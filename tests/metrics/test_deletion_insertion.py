@@ -1,5 +1,6 @@
 """Deletion and insertion against closed forms, brute force and loops."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -199,9 +200,10 @@ def test_area_and_curve_of_a_constant_classifier_are_its_probability(kind):
 
 
 @pytest.mark.parametrize("metric", [Deletion, Insertion])
-def test_a_removal_with_several_versions_is_refused_before_anything_runs(metric):
+def test_a_removal_without_the_background_that_it_needs_is_refused_before_anything_runs(metric):
     torch.manual_seed(0)
     model, one = torch.nn.Flatten(), torch.zeros(2, 1, dtype=torch.int64)
     problem = Problem(model, torch.rand(2, 1, 3, 3), one, one[:, 0], one[:, 0], torch.rand(4, 1, 3, 3))
-    assert "versions of a removed pixel" in metric(removal=Marginal(samples=3)).unsupported(problem, Gradient())
+    without = replace(problem, background=problem.background[:0])
+    assert "needs background images" in metric(removal=Marginal(samples=3)).unsupported(without, Gradient())
     assert metric(removal=Marginal(samples=1)).unsupported(problem, Gradient()) is None

@@ -72,7 +72,7 @@ def test_property_scale_sign_and_place_do_not_matter_and_the_range_holds(seed, s
 def test_images_are_scored_alone_and_without_the_model():
     maps = random_attributions(conv_problem()).values
     assert torch.allclose(sparseness(maps[2:3]), sparseness(maps)[2:3], rtol=1e-5, atol=0)
-    assert Sparseness().passes(conv_problem()) == Passes(0, 0)
+    assert Sparseness().passes(conv_problem(), None) == Passes(0, 0)
 
 
 def test_a_wrong_shape_is_refused():

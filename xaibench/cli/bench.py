@@ -1,4 +1,4 @@
-"""`xaibench bench explainers`: how fast explainers are, against the limit and against other libraries."""
+"""`xaibench bench explainers` and `bench metrics`: how fast they are, against the limit and against other libraries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ EXAMPLES = """examples:
   xaibench bench explainers --explainers deep_shap --peers --targets all explain_on.background=100
   xaibench bench explainers --explainers rise --memory                   peak memory of 1,000 and of 10,000 images
   xaibench bench explainers --device cuda --images 1000
+  xaibench bench metrics --peers                                         all of them, and Quantus's, on maps of --explainer
+  xaibench bench metrics --metrics deletion,road --images 1000 deletion.steps=100
 
-Further arguments are fields of the explainers (EXPLAINER.FIELD=VALUE) or overrides of `xaibench run` (trainer.epochs=1, seed=3,
+Further arguments are fields of the explainers or metrics (NAME.FIELD=VALUE) or overrides of `xaibench run` (trainer.epochs=1, seed=3,
 runtime.store=FOLDER). Networks are trained as `run` does, or taken from the store."""
 
 Tables = dict[str, pd.DataFrame]
@@ -41,16 +43,21 @@ FAILED = "failed"
 
 @dataclass(frozen=True)
 class Bench:
-    """What a command line asks for: the options, the composed grid and settings, and the explainers by label."""
+    """What a command line asks for: the options, the composed grid and settings, and the explainers or metrics by label."""
 
     options: argparse.Namespace
     grid: Any
     settings: Any
-    explainers: dict[str, Any]
+    methods: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """``explainer`` or ``metric``."""
+        return self.options.what.removesuffix("s")
 
 
 def main(argv: list[str]) -> int:
-    """Measure, print and write tables; 1 if an explainer failed."""
+    """Measure, print and write tables; 1 if a method failed."""
     options = parsed(argv)
     import torch
 
@@ -72,14 +79,18 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "xaibench bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["explainers"], help="what is measured")
-    parser.add_argument("overrides", nargs="*", help="fields of explainers, and overrides of `xaibench run`")
+    parser.add_argument("what", choices=["explainers", "metrics"], help="what is measured")
+    parser.add_argument("overrides", nargs="*", help="fields of explainers or metrics, and overrides of `xaibench run`")
     parser.add_argument("--explainers", default="all", help="names, with commas, or all (default)")
+    parser.add_argument("--metrics", default="all", help="names, with commas, or all (default)")
+    parser.add_argument("--explainer", default="gradient", help="whose maps the metrics score (default: gradient)")
     parser.add_argument("--dataset", default="mnist", help="default: mnist")
     parser.add_argument("--model", default="conv10_conv20_dense50", help="names, with commas (default: conv10_conv20_dense50)")
     parser.add_argument("--images", type=_positive, default=64, help="test images to explain (default: 64)")
     parser.add_argument("--targets", default="predicted", help="classes to explain: predicted (default), label, all")
-    parser.add_argument("--peers", action="store_true", help="also captum's and shap's implementations of the same, at equal settings")
+    parser.add_argument(
+        "--peers", action="store_true", help="also captum's, shap's and Quantus's implementations of the same, at equal settings"
+    )
     parser.add_argument(
         "--repeats", type=_positive, default=3, help="turns, fewer for what takes minutes; ratios are their medians (default: 3)"
     )
@@ -94,59 +105,87 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 
 
 def prepared(options: argparse.Namespace) -> Bench:
-    """The grid and the explainers, checked before anything is trained."""
+    """The grid and the methods, checked before anything is trained."""
+    kind = options.what.removesuffix("s")
     more = ["--config-dir", options.config_dir] if options.config_dir else []
-    known = Request(more).loader.get_group_options("explainer")
+    known = Request(more).loader.get_group_options(kind)
     fields = [text for text in options.overrides if text.split(".")[0].lstrip("+") in known]
     lines = [
         *(f"dataset={options.dataset}", f"model={options.model}", f"explain_on.count={options.images}", "figures=[]"),
         *(f"explain_on.targets={options.targets}", f"runtime.device={options.device}", f"runtime.threads={options.threads}"),
+        *([f"explainer={options.explainer}"] if kind == "metric" else []),
         *(text for text in options.overrides if text not in fields),
     ]
-    request = Request([*more, *lines])
-    names = known if options.explainers == "all" else [name.strip() for name in options.explainers.split(",")]
+    request, asked = Request([*more, *lines]), getattr(options, options.what)
+    names = known if asked == "all" else [name.strip() for name in asked.split(",")]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ConfigurationError(f"--explainers {unknown[0]}: expected all, or names among {', '.join(known)}")
+        raise ConfigurationError(f"--{options.what} {unknown[0]}: expected all, or names among {', '.join(known)}")
     astray = [text for text in fields if text.split(".")[0].lstrip("+") not in names]
     if astray:
-        raise ConfigurationError(f"{astray[0]}: expected a field of a chosen explainer ({', '.join(names)})")
+        raise ConfigurationError(f"{astray[0]}: expected a field of a chosen {kind} ({', '.join(names)})")
     grid, settings = composed(request)
-    return Bench(options, grid, settings, _explainers(request, names, [text.lstrip("+") for text in fields]))
+    return Bench(options, grid, settings, _methods(request, kind, names, [text.lstrip("+") for text in fields]))
 
 
 def speed_tables(bench: Bench, console: Console) -> Tables:
-    """Tables of throughput, explainers and peers."""
-    from xaibench.bench import explainer_row, peer_row, tune
-    from xaibench.peers import PEERS
+    """Tables of throughput, methods and peers."""
+    from xaibench.bench import tune
 
-    rows: dict[str, list[dict[str, Any]]] = {"throughput": [], "explainers": [], "peers": []}
+    measured = _metrics if bench.kind == "metric" else _explainers
+    rows: dict[str, list[dict[str, Any]]] = {"throughput": [], bench.options.what: [], "peers": []}
     for model, problem in classifiers(bench):
         speeds = tune(problem(None), bench.options.repeats)
         rows["throughput"] += [model | vars(speed) for speed in speeds.values()]
-        for label, explainer in track(bench.explainers.items(), model["model"], console=console, disable=not console.is_terminal):
-            named = model | {"explainer": label}
-            rows["explainers"].append(named | or_failed(explainer_row, explainer, problem(explainer), speeds, bench.options.repeats))
-            for peer in PEERS.get(type(explainer).__name__, ()) if bench.options.peers else ():
-                row = or_failed(peer_row, explainer, peer, problem(explainer), bench.options.repeats)
-                rows["peers"].append(named | {"peer": peer.name} | row)
-            say(console, rows["explainers"][-1])
+        for label, method in track(bench.methods.items(), model["model"], console=console, disable=not console.is_terminal):
+            named = model | {bench.kind: label}
+            own, peers = measured(bench, method, problem, speeds)
+            rows[bench.options.what].append(named | own)
+            rows["peers"] += [named | peer for peer in peers]
+            say(console, bench.kind, rows[bench.options.what][-1])
     return {name: pd.DataFrame(found) for name, found in rows.items() if found}
+
+
+def _explainers(bench: Bench, explainer: Any, problem: Any, speeds: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The row of an explainer, and those of its peers."""
+    from xaibench.bench import explainer_row, peer_row
+    from xaibench.peers import PEERS
+
+    repeats = bench.options.repeats
+    own = or_failed(explainer_row, explainer, problem(explainer), speeds, repeats)
+    peers = PEERS.get(type(explainer).__name__, ()) if bench.options.peers else ()
+    return own, [{"peer": peer.name} | or_failed(peer_row, explainer, peer, problem(explainer), repeats) for peer in peers]
+
+
+def _metrics(bench: Bench, metric: Any, problem: Any, speeds: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The row of a metric, on the maps of one explainer, and those of its peers."""
+    from functools import partial
+
+    from xaibench.bench import metric_row, rng_of
+    from xaibench.explaining import explained
+    from xaibench.metric_peers import peer_rows
+
+    explainer, repeats = bench.grid.explainers[0].component, bench.options.repeats
+    again = partial(explained, explainer, rng=rng_of(explainer))
+    found = problem(metric)
+    explanation = replace(again(problem(None)), again=again)
+    own = or_failed(metric_row, metric, explainer, found, explanation, speeds, repeats)
+    return own, peer_rows(metric, explainer, found, explanation, repeats) if bench.options.peers and "skipped" not in own else []
 
 
 def memory_tables(bench: Bench, console: Console) -> Tables:
     """The table of peak memory, each number of images in a process of its own."""
     rows = []
-    cases = [(label, count) for label in bench.explainers for count in bench.options.memory_images.split(",")]
+    cases = [(label, count) for label in bench.methods for count in bench.options.memory_images.split(",")]
     for model, _ in classifiers(bench):  # trains what is not in the store, or each process would
         for label, count in track(cases, model["model"], console=console, disable=not console.is_terminal):
-            rows.append(model | {"explainer": label, "images": int(count)} | or_failed(_in_a_process, bench, model["model"], label, count))
-            say(console, rows[-1])
+            rows.append(model | {bench.kind: label, "images": int(count)} | or_failed(_in_a_process, bench, model["model"], label, count))
+            say(console, bench.kind, rows[-1])
     return {"memory": pd.DataFrame(rows)}
 
 
 def classifiers(bench: Bench) -> Iterator[tuple[dict[str, Any], Callable[[Any], Any]]]:
-    """For each trained network its names, and a function that gives an explainer's problem, or, for None, one without helpers."""
+    """For each trained network its names, and a function that gives a method's problem, or, for None, one without helpers."""
     from xaibench.problem import Training
     from xaibench.stages import Explaining, Stages
     from xaibench.store import Store
@@ -158,13 +197,14 @@ def classifiers(bench: Bench) -> Iterator[tuple[dict[str, Any], Callable[[Any], 
         stages.predict(training)
 
         def problem(chosen: Any, training: Training = training) -> Any:
-            return stages.problem(Explaining(training, explain_on, chosen or explainer), chosen.needs() if chosen else {})
+            needs = {} if chosen is None else chosen.needs(training, *([explainer] if bench.kind == "metric" else []))
+            return stages.problem(Explaining(training, explain_on, explainer), needs)
 
         yield {"dataset": dataset.name, "model": model.name, "seed": seed}, problem
 
 
 def or_failed(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """A row, or that the explainer failed: the others go on."""
+    """A row, or that the method failed: the others go on."""
     try:
         return measure(*arguments)
     except UserError as error:
@@ -174,18 +214,18 @@ def or_failed(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[s
         return {"skipped": f"{FAILED}: {type(error).__name__}: {error}"}
 
 
-def say(console: Console, row: dict[str, Any]) -> None:
+def say(console: Console, kind: str, row: dict[str, Any]) -> None:
     """A line for what is done, where no bar is shown."""
     if not console.is_terminal:
         found = [f"{name}={row[name]:.3g}" for name in ("images_per_second", "ratio", "memory") if name in row]
-        print(row["model"], row["explainer"], *(found or [row["skipped"]]), file=sys.stderr, flush=True)
+        print(row["model"], row[kind], *(found or [row["skipped"]]), file=sys.stderr, flush=True)
 
 
 def write(bench: Bench, tables: Tables) -> str:
     """The full tables as csv, the rounded ones as Markdown, which it gives, and where they come from."""
-    from xaibench.stages import environment
+    from xaibench.environment import environment
 
-    out, name = bench.options.out, "memory" if bench.options.memory else "explainers"
+    out, name = bench.options.out, "memory" if bench.options.memory else bench.options.what
     out.mkdir(parents=True, exist_ok=True)
     asked = {option: str(value) if isinstance(value, Path) else value for option, value in vars(bench.options).items()}
     provenance = environment(bench.settings.runtime.torch_device()) | {"options": asked}
@@ -197,11 +237,11 @@ def write(bench: Bench, tables: Tables) -> str:
     return text
 
 
-def _explainers(request: Request, names: list[str], fields: list[str]) -> dict[str, Any]:
-    """The explainers with these fields, by name and fields."""
+def _methods(request: Request, kind: str, names: list[str], fields: list[str]) -> dict[str, Any]:
+    """The explainers or metrics with these fields, by name and fields."""
     from omegaconf import OmegaConf
 
-    lines = [f"+explainer@entries.{name}={name}" for name in names] + [f"++entries.{text}" for text in fields]
+    lines = [f"+{kind}@entries.{name}={name}" for name in names] + [f"++entries.{text}" for text in fields]
     specs: Any = OmegaConf.to_container(request.compose(lines)["entries"], resolve=True)
     found = {}
     for name in names:
@@ -213,9 +253,22 @@ def _explainers(request: Request, names: list[str], fields: list[str]) -> dict[s
 def _in_a_process(bench: Bench, model: str, label: str, count: str) -> dict[str, Any]:
     """`_probe` in a process of its own."""
     options, name = bench.options, label.partition("[")[0]
-    others = {other.partition("[")[0] for other in bench.explainers} - {name}
+    others = {other.partition("[")[0] for other in bench.methods} - {name}
     overrides = [text for text in options.overrides if text.split(".")[0].lstrip("+") not in others]
-    command = ["bench", "explainers", "--probe", "--explainers", name, "--model", model, "--images", count, *overrides]
+    command = [
+        "bench",
+        options.what,
+        "--probe",
+        f"--{options.what}",
+        name,
+        "--explainer",
+        options.explainer,
+        "--model",
+        model,
+        "--images",
+        count,
+        *overrides,
+    ]
     command += ["--dataset", options.dataset, "--targets", options.targets, "--device", options.device, "--threads", str(options.threads)]
     command += ["--config-dir", options.config_dir] if options.config_dir else []
     done = subprocess.run([sys.executable, "-m", "xaibench.cli.main", *command], capture_output=True, text=True)
@@ -226,13 +279,15 @@ def _in_a_process(bench: Bench, model: str, label: str, count: str) -> dict[str,
 
 
 def _probe(bench: Bench) -> dict[str, Any]:
-    """The memory that one explainer takes."""
-    from xaibench.bench import memory_row
+    """The memory that one method takes."""
+    from xaibench.bench import memory_row, metric_memory_row
 
-    (_, problem), explainer = next(classifiers(bench)), next(iter(bench.explainers.values()))
-    found = problem(explainer)
-    reason = explainer.unsupported(found)
-    return {"skipped": reason} if reason else memory_row(explainer, found)
+    (_, problem), method = next(classifiers(bench)), next(iter(bench.methods.values()))
+    found, explainer = problem(method), bench.grid.explainers[0].component
+    reason = method.unsupported(found, *([explainer] if bench.kind == "metric" else []))
+    if reason:
+        return {"skipped": reason}
+    return metric_memory_row(method, explainer, found) if bench.kind == "metric" else memory_row(method, found)
 
 
 def _positive(text: str) -> int:

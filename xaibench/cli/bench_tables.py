@@ -17,6 +17,11 @@ CAPTIONS = {
         "shared machines, ratios less. Above 1 a method saves part of a pass, such as the way back below a layer, or the machine was busy. "
         "Memory: the peak beyond what was in use before."
     ),
+    "metrics": (
+        "Each metric scores the maps of one explainer; it and the classifier alone are timed in turns. The limit is the time of the "
+        "metric's passes, those of explaining again included, at the classifier's best throughput; the ratio is that time over its own: "
+        "median of the turns, lowest to highest. Metrics of the map alone have no limit. Memory: the peak beyond what was in use before."
+    ),
     "peers": (
         "Equal settings, same images and classes, timed in turns; time per image is compared, as slow peers get fewer images. Difference: "
         "the largest between the two, relative to the largest value. Errors: root mean square distance from a long run, relative to its "
@@ -75,8 +80,20 @@ COLUMNS = {
         Column("memory, MiB", "memory", ",.0f"),
         Column("skipped", "skipped"),
     ),
+    "metrics": (
+        Column("metric", "metric"),
+        Column("family", "family"),
+        Column("images/s", "images_per_second", SIGNIFICANT),
+        Column("forward per image", "forward", SIGNIFICANT),
+        Column("backward per image", "backward", SIGNIFICANT),
+        Column("limit, images/s", "limit", SIGNIFICANT),
+        Column("ratio to the limit", "ratio", ".2f", spread=True),
+        Column("memory, MiB", "memory", ",.0f"),
+        Column("skipped", "skipped"),
+    ),
     "peers": (
         Column("explainer", "explainer"),
+        Column("metric", "metric"),
         Column("peer", "peer"),
         Column("ours, ms/image", "our_milliseconds", SIGNIFICANT),
         Column("peer, ms/image", "peer_milliseconds", SIGNIFICANT),
@@ -89,6 +106,7 @@ COLUMNS = {
     ),
     "memory": (
         Column("explainer", "explainer"),
+        Column("metric", "metric"),
         Column("images", "images", ",d"),
         Column("memory, MiB", "memory", ",.0f"),
         Column("results, MiB", "results", ",.0f"),

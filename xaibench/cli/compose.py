@@ -20,7 +20,7 @@ from xaibench.stages import Runtime
 from xaibench.tracking import Tracker
 
 PICTURE = "xaibench.pictures.Picture"
-FIGURES = ("curves", "maps", "all_classes", "learning_curves", "confusion_matrix")
+FIGURES = ("curves", "maps", "all_classes", "learning_curves", "confusion_matrix", "metric_quality")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def of_job(config: DictConfig, choices: dict[str, str]) -> tuple[Grid, Settings]
     """The part of the grid that one Hydra job computes, from its configuration and the names that it chose."""
 
     def chosen(group: str) -> tuple[Entry[Any], ...]:
-        return (Entry(choices[group], build(_plain(config, group), group)),) if group in config else ()
+        return (Entry(_label(choices[group]), build(_plain(config, group), group)),) if group in config else ()
 
     metrics = {name: build(spec, f"metrics.{name}") for name, spec in _plain(config, "metrics").items()} if "metrics" in config else {}
     explainers = chosen("explainer")
@@ -89,7 +89,7 @@ def of_job(config: DictConfig, choices: dict[str, str]) -> tuple[Grid, Settings]
         trainers=chosen("trainer"),
         explain_on=(Entry("explain_on", build(_plain(config, "explain_on"), "explain_on")),),
         explainers=explainers,
-        metrics=tuple(Entry(choices[f"metric@metrics.{name}"], metric) for name, metric in metrics.items()) if explainers else (),
+        metrics=tuple(Entry(_label(choices[f"metric@metrics.{name}"]), metric) for name, metric in metrics.items()) if explainers else (),
         seeds=(int(config["seed"]),),
         draws=(int(config["draw"]),),
     )
@@ -124,7 +124,11 @@ def _entries(choices: list[Choice], config: DictConfig, package: str) -> tuple[E
     if not choices:
         return ()
     specs = _plain(config, package)
-    return tuple(Entry(choice.name, build(specs[f"{choice.name}_{number}"], choice.group)) for number, choice in enumerate(choices))
+    return tuple(Entry(choice.label, build(specs[f"{choice.label}_{number}"], choice.group)) for number, choice in enumerate(choices))
+
+
+def _label(choice: str) -> str:
+    return choice.rpartition("/")[2]
 
 
 def _whole(name: str, request: Request, config: DictConfig) -> tuple[int, ...]:

@@ -15,8 +15,8 @@ from xaibench.cli.listing import components
 from xaibench.cli.request import Request
 from xaibench.component import UserError
 from xaibench.datasets.idx import FOLDER_SETTING
+from xaibench.environment import processor
 from xaibench.problem import Dataset
-from xaibench.stages import processor
 from xaibench.store import Store
 
 PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "captum", "shap", "alibi", "wandb", "numpy", "pandas", "pyarrow", "matplotlib")

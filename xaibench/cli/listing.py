@@ -10,7 +10,8 @@ from rich.table import Table
 
 from xaibench.cli.request import GROUPS, Request, study_content
 from xaibench.component import Component, ConfigurationError, build
-from xaibench.problem import Explainer, Family, Metric
+from xaibench.problem import Explainer, Family
+from xaibench.scoring import Metric, Requires
 
 PLURALS = {"datasets": "dataset", "models": "model", "trainers": "trainer", "explainers": "explainer", "metrics": "metric"}
 HELP = "usage: xaibench list [datasets | models | trainers | explainers | metrics | experiments] [--config-dir FOLDER]"
@@ -49,7 +50,7 @@ def components(request: Request, group: str) -> dict[str, Component]:
 def _group(request: Request, group: str, title: str) -> Table:
     found = components(request, group)
     table = Table(title=f"{len(found)} {title}", title_justify="left")
-    extra = {"explainer": ("family", "claims", "paper"), "metric": ("family", "better", "paper")}.get(group, ())
+    extra = {"explainer": ("family", "claims", "paper"), "metric": ("family", "better", "needs", "version", "paper")}.get(group, ())
     for column in ("name", *extra, "what it is", "fields"):
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for name, component in sorted(found.items(), key=lambda item: (_family(item[1]), item[0])):
@@ -67,7 +68,8 @@ def _facts(component: Component) -> tuple[str, ...]:
         return component.family.value, ", ".join(sorted(component.claims)), component.paper
     if isinstance(component, Metric):
         better = {True: "higher", False: "lower", None: "neither"}[component.higher_is_better]
-        return component.family.value, better, component.paper
+        needs = ", ".join(item.value for item in Requires if item in component.requires) or "map only"
+        return component.family.value, better, needs, str(component.version), component.paper
     return ()
 
 

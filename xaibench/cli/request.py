@@ -28,6 +28,8 @@ from xaibench.component import ConfigurationError
 
 GROUPS = ("dataset", "model", "trainer", "explainer", "metric")
 SUITES = "metric/suite"
+VARIANT = "variant"
+"""The folder of a group with components that differ from an option in some fields: chosen by name, and by no glob."""
 DEFAULT_METRIC = "deletion"
 
 
@@ -44,6 +46,11 @@ class Choice:
     group: str
     name: str
     fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables."""
+        return self.name.rpartition("/")[2]
 
     def lines(self, package: str) -> list[str]:
         """Hydra overrides that compose this choice into a package of its own."""
@@ -107,7 +114,7 @@ class Request:
     def lines(self, group: str, package: str) -> list[str]:
         """Overrides that compose all choices of a group into numbered packages below `package`."""
         numbered = enumerate(self.choices[group])
-        return [line for number, choice in numbered for line in choice.lines(f"{package}.{choice.name}_{number}")]
+        return [line for number, choice in numbered for line in choice.lines(f"{package}.{choice.label}_{number}")]
 
     def fixed(self) -> list[str]:
         """All overrides that choose no component and are not swept."""
@@ -118,6 +125,11 @@ class Request:
     def swept(self, root: str) -> list[tuple[str, list[str]]]:
         """(name, values) of the overrides below `root`."""
         return [(item.key_or_group, values(item)) for item in self.overrides if _root(item) == root]
+
+    def options(self, group: str) -> list[str]:
+        """What can be chosen in a group."""
+        variants = [f"{VARIANT}/{name}" for name in self.loader.get_group_options(f"{group}/{VARIANT}")]
+        return [*self.loader.get_group_options(group), *variants]
 
     def compose(self, lines: list[str]) -> DictConfig:
         """The composed configuration."""
@@ -150,7 +162,7 @@ class Request:
                 fields.append([(item.key_or_group.partition(".")[2], value) for value in values(item)])
         suites = [f"suite/{suite}" for suite in self.loader.get_group_options(SUITES)] if group == "metric" else []
         for name in names:
-            _check(group, name, [*self.loader.get_group_options(group), *suites])
+            _check(group, name, [*self.options(group), *suites])
         names = [inner for name in names for inner in (self._suite(name) if name in suites else [name])]
         return [Choice(group, name, combination) for name in dict.fromkeys(names) for combination in itertools.product(*fields)]
 

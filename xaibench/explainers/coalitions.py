@@ -167,7 +167,7 @@ def group_passes(parts: list[Group], removal: Removal, evaluations: Callable[[in
 
 def unsupported(problem: Problem, removal: Removal) -> str | None:
     """Why superpixels cannot be removed from these images, or None."""
-    return None if removal.draws(problem) else f"{type(removal).__name__} needs background images, and there are none"
+    return f"{removal} draws what is absent, and explainers remove nothing by chance" if removal.random else removal.unsupported(problem)
 
 
 def _altering(group: Group, removal: Removal, coalitions: Tensor) -> tuple[int, perturb.Alter]:

@@ -38,9 +38,9 @@ class NoiseSamples(Explainer):
     samples: PositiveInt = 50
     noise: PositiveFloat = 0.15
 
-    def needs(self) -> Mapping[str, Training]:
+    def needs(self, training: Training) -> Mapping[str, Training]:
         """What `of` needs."""
-        return self.of.needs()
+        return self.of.needs(training)
 
     def unsupported(self, problem: Problem) -> str | None:
         """Why this problem cannot be explained, or None: what `of` cannot explain."""

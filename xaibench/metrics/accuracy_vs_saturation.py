@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from xaibench import perturb
+from xaibench import curves
 from xaibench.component import PositiveInt
-from xaibench.perturb import First, Pooling, Ranking
-from xaibench.problem import Explainer, Explanation, Family, Metric, Passes, Problem, Scores
+from xaibench.curves import First, Ranking, Ties
+from xaibench.maps import Pooling
+from xaibench.perturb import Read
+from xaibench.problem import Explainer, Explanation, Family, Passes, Problem
 from xaibench.removal import Constant
+from xaibench.scoring import Metric, Requires, Scores
 from xaibench.seeding import Rng
+from xaibench.superpixels import Pixels
 
 DIRECTIONS = {"saturate": Constant(1.0), "desaturate": Constant(0.0)}
 ORDERS: tuple[First, First] = ("most", "least")
@@ -35,6 +38,8 @@ class AccuracyVsSaturation(Metric):
         Number of equal fractions, at most one for each pixel; a curve has `steps + 1` points, 0 % and 100 % included.
     pooling
         How a pixel's channels become one number.
+    ties
+        How equal relevance is ranked.
 
     Returns
     -------
@@ -55,42 +60,37 @@ class AccuracyVsSaturation(Metric):
     family: ClassVar[Family] = Family.FAITHFULNESS
     higher_is_better: ClassVar[bool | None] = True
     version: ClassVar[int] = 1
+    requires: ClassVar[frozenset[Requires]] = frozenset({Requires.MODEL})
 
     steps: PositiveInt = 28
     pooling: Pooling = "sum"
+    ties: Ties = "random"
 
-    def unsupported(self, problem: Problem, explainer: Explainer) -> str | None:
-        """Needs a model."""
-        return perturb.without_model(problem)
-
-    def passes(self, problem: Problem) -> Passes:
+    def passes(self, problem: Problem, explainer: Explainer) -> Passes:
         """One forward pass for each point of each of the four sequences."""
-        return Passes(len(DIRECTIONS) * len(ORDERS) * perturb.curve_passes(problem, self.steps).forward)
+        points = curves.points(problem, Pixels(), self.steps)
+        return Passes(len(DIRECTIONS) * len(ORDERS) * problem.targets.numel() * points)
 
     def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
         """Score every (image, target)."""
-        ranked = perturb.ranking(problem, explanation, rng, self.pooling)
-        changed = perturb.fractions(problem, self.steps)
+        ranked = curves.ranking(problem, explanation, rng, self.pooling, ties=self.ties)
+        changed = curves.fractions(ranked, self.steps)
         values: dict[str, Tensor] = {}
-        curves: dict[str, Tensor] = {}
+        along: dict[str, Tensor] = {}
         for direction in DIRECTIONS:
-            most, least = (self._curves(problem, ranked, direction, first) for first in ORDERS)
+            most, least = (self._curves(problem, ranked, rng, direction, first) for first in ORDERS)
             for name in most:
-                between = perturb.area(least[name] - most[name], changed)
+                between = curves.area(least[name] - most[name], changed)
                 values[f"{direction}_{name}"] = -between if name == "log_loss" else between
             for first, found in zip(ORDERS, (most, least), strict=True):
-                curves |= {f"{direction}_{name}_{first}_first": curve for name, curve in found.items()}
+                along |= {f"{direction}_{name}_{first}_first": curve for name, curve in found.items()}
             values[direction] = values.pop(f"{direction}_accuracy")
         headline = (values["saturate"] + values["desaturate"]) / 2
-        return Scores({"value": headline, **values, "tied": ranked.tied}, curves, changed)
+        return Scores({"value": headline, **values, "tied": ranked.tied}, along, changed)
 
-    def _curves(self, problem: Problem, ranked: Ranking, direction: str, first: First) -> dict[str, Tensor]:
+    def _curves(self, problem: Problem, ranked: Ranking, rng: Rng, direction: str, first: First) -> dict[str, Tensor]:
         """(B, T, S + 1) each."""
-        logits = perturb.curves(problem, ranked, DIRECTIONS[direction], self.steps, first)
-        label = problem.labels[:, None].expand(problem.targets.shape)
-        right = (logits.argmax(dim=-1) == label[..., None]).to(logits.dtype)
-        return {
-            "accuracy": torch.where(logits.isnan().any(dim=-1), torch.nan, right),  # argmax would take a NaN for the largest
-            "probability": perturb.outputs(logits, label, "probability"),
-            "log_loss": -perturb.outputs(logits, label, "log_probability"),
-        }
+        label, removed = problem.labels[:, None].expand(problem.targets.shape), curves.counts(ranked, self.steps)
+        reads: tuple[Read, ...] = ("correct", "probability", "log_probability")
+        found = curves.curves(problem, ranked, DIRECTIONS[direction], rng, removed, reads, first, label)
+        return {"accuracy": found["correct"], "probability": found["probability"], "log_loss": -found["log_probability"]}

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import torch
 
-from xaibench import perturb
 from xaibench.explaining import completeness_error
-from xaibench.problem import Explainer, Explanation, Family, Metric, Passes, Problem, Scores
+from xaibench.maps import check_shapes
+from xaibench.problem import Explainer, Explanation, Family, Problem
+from xaibench.scoring import Metric, Scores
 from xaibench.seeding import Rng
 
 
@@ -45,13 +46,9 @@ class CompletenessError(Metric):
         """Only explainers that claim completeness have such an error."""
         return None if "completeness" in explainer.claims else "does not claim completeness"
 
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
-
     def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
         """Score every (image, target)."""
-        perturb.check_shapes(problem, explanation)
+        check_shapes(problem, explanation)
         total, targets = explanation.total, problem.targets.shape
         if total is None or total.shape != targets:
             found = "None" if total is None else f"of shape {tuple(total.shape)}"

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from xaibench import perturb
-from xaibench.component import PositiveInt
-from xaibench.perturb import Pooling
-from xaibench.problem import Explainer, Explanation, Family, Metric, Passes, Problem, Scores
-from xaibench.removal import Constant, Removal, several_draws
-from xaibench.seeding import Rng
+from torch import Tensor
+
+from xaibench import curves
+from xaibench.curves import First
+from xaibench.metrics.curve_metric import CurveMetric
 
 
 @dataclass(frozen=True)
-class Deletion(Metric):
+class Deletion(CurveMetric):
     """Area under the target's probability as the most relevant pixels are removed.
 
     Pixels are ranked by attribution pooled over channels (ties: a permutation drawn for each image) and handed to `removal`,
-    the most relevant first, in `steps` equal fractions. A low area means that the ranking found what the classifier used.
-
-    Parameters
-    ----------
-    steps
-        Number of equal fractions, at most one for each pixel; the curve has `steps + 1` points, 0 % and 100 % included.
-    removal
-        What a removed pixel becomes. Scores under different operators are not comparable.
-    pooling
-        How a pixel's channels become one number.
-    output
-        The output of the target whose curve is drawn; areas under logits have no bounds.
+    the most relevant first, in `steps` equal fractions. A low area means that the ranking found what the classifier used. Pixel flipping
+    (Bach et al., 2015), MoRF (Samek et al., 2017) and selectivity (Montavon et al., 2018: patches, logit) are this number with their own
+    removal, regions and output. Fields: see `CurveMetric`.
 
     Returns
     -------
@@ -48,28 +39,10 @@ class Deletion(Metric):
     Petsiuk et al., RISE, BMVC 2018 (arXiv:1806.07421). Differs: pixels go in equal fractions of the image, not in a fixed number.
     """
 
-    family: ClassVar[Family] = Family.FAITHFULNESS
     higher_is_better: ClassVar[bool | None] = False
     version: ClassVar[int] = 1
-    paper: ClassVar[str] = "arXiv:1806.07421"
+    paper: ClassVar[str] = "Petsiuk et al., 2018 (arXiv:1806.07421)"
 
-    steps: PositiveInt = 28
-    removal: Removal = Constant(0.0)
-    pooling: Pooling = "sum"
-    output: Literal["probability", "logit"] = "probability"
-
-    def unsupported(self, problem: Problem, explainer: Explainer) -> str | None:
-        """Needs a model, and a removal that makes one version of a removed pixel."""
-        return perturb.without_model(problem) or several_draws(self.removal, problem)
-
-    def passes(self, problem: Problem) -> Passes:
-        """One forward pass for each point of the curve."""
-        return perturb.curve_passes(problem, self.steps)
-
-    def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
-        """Score every (image, target)."""
-        ranked = perturb.ranking(problem, explanation, rng, self.pooling)
-        logits = perturb.curves(problem, ranked, self.removal, self.steps, first="most")
-        curve = perturb.outputs(logits, problem.targets, self.output)
-        removed = perturb.fractions(problem, self.steps)
-        return Scores({"value": perturb.area(curve, removed), "tied": ranked.tied}, {self.output: curve}, removed)
+    def values(self, along: Mapping[First, Tensor], axis: Tensor) -> dict[str, Tensor]:
+        """The area under the curve."""
+        return {"value": curves.area(along["most"], axis)}

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import torch
+from torch import Tensor
 
-from xaibench import perturb
-from xaibench.component import PositiveInt
-from xaibench.perturb import Pooling
-from xaibench.problem import Explainer, Explanation, Family, Metric, Passes, Problem, Scores
-from xaibench.removal import Constant, Removal, several_draws
-from xaibench.seeding import Rng
+from xaibench import curves
+from xaibench.curves import First
+from xaibench.metrics.curve_metric import CurveMetric
 
 
 @dataclass(frozen=True)
-class Insertion(Metric):
+class Insertion(CurveMetric):
     """Area under the target's probability as the most relevant pixels are put into an image that has lost them all.
 
     Pixels are ranked by attribution pooled over channels (ties: a permutation drawn for each image). The curve starts from the image with
     every pixel handed to `removal`, and gets its own pixels back, the most relevant first, in `steps` equal fractions. It is the curve that
     removes the least relevant pixels first, read backwards. A high area means that few pixels are enough for the classifier.
-
-    Parameters
-    ----------
-    steps
-        Number of equal fractions, at most one for each pixel; the curve has `steps + 1` points, 0 % and 100 % included.
-    removal
-        What a pixel is before it is put back. Scores under different operators are not comparable.
-    pooling
-        How a pixel's channels become one number.
-    output
-        The output of the target whose curve is drawn; areas under logits have no bounds.
+    Fields: see `CurveMetric`.
 
     Returns
     -------
@@ -52,29 +40,12 @@ class Insertion(Metric):
     start by default from black, not from the blurred image (`removal`).
     """
 
-    family: ClassVar[Family] = Family.FAITHFULNESS
     higher_is_better: ClassVar[bool | None] = True
     version: ClassVar[int] = 1
-    paper: ClassVar[str] = "arXiv:1806.07421"
+    paper: ClassVar[str] = "Petsiuk et al., 2018 (arXiv:1806.07421)"
+    orders: ClassVar[tuple[First, ...]] = ("least",)
+    keeps: ClassVar[bool] = True
 
-    steps: PositiveInt = 28
-    removal: Removal = Constant(0.0)
-    pooling: Pooling = "sum"
-    output: Literal["probability", "logit"] = "probability"
-
-    def unsupported(self, problem: Problem, explainer: Explainer) -> str | None:
-        """Needs a model, and a removal that makes one version of a removed pixel."""
-        return perturb.without_model(problem) or several_draws(self.removal, problem)
-
-    def passes(self, problem: Problem) -> Passes:
-        """One forward pass for each point of the curve."""
-        return perturb.curve_passes(problem, self.steps)
-
-    def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
-        """Score every (image, target)."""
-        ranked = perturb.ranking(problem, explanation, rng, self.pooling)
-        logits = perturb.curves(problem, ranked, self.removal, self.steps, first="least")
-        curve = perturb.outputs(logits, problem.targets, self.output).flip(-1)
-        counts = perturb.counts(problem, self.steps)
-        inserted = (counts[-1] - counts.flip(0)) / counts[-1].to(torch.float64)
-        return Scores({"value": perturb.area(curve, inserted), "tied": ranked.tied}, {self.output: curve}, inserted)
+    def values(self, along: Mapping[First, Tensor], axis: Tensor) -> dict[str, Tensor]:
+        """The area under the curve."""
+        return {"value": curves.area(along["least"], axis)}

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from xaibench import perturb
-from xaibench.perturb import Pooling
-from xaibench.problem import Explanation, Family, Metric, Passes, Problem, Scores
+from xaibench.maps import Pooling, pool
+from xaibench.problem import Explanation, Family, Problem
+from xaibench.scoring import Metric, Scores
 from xaibench.seeding import Rng
 
 
@@ -48,13 +48,9 @@ class Sparseness(Metric):
 
     pooling: Pooling = "sum"
 
-    def passes(self, problem: Problem) -> Passes:
-        """None."""
-        return Passes()
-
     def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
         """Score every (image, target)."""
-        ascending = perturb.pool(problem, explanation, self.pooling).abs().flatten(2).sort(dim=2).values
+        ascending = pool(problem, explanation, self.pooling).abs().flatten(2).sort(dim=2).values
         shares = ascending / ascending.sum(dim=2, keepdim=True)
         pixels = shares.shape[2]
         weights = (pixels - torch.arange(1, pixels + 1, device=shares.device, dtype=shares.dtype) + 0.5) / pixels

@@ -5,13 +5,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from perturb_cases import RNG, distinct_maps, few, golden_problem, integer_maps, make_problem
+from perturb_cases import RNG, distinct_maps, few, golden_problem, integer_maps, make_problem, outputs, sent
 
-from xaibench import perturb
-from xaibench.perturb import curves, ranking
+from xaibench import curves, perturb
+from xaibench.curves import ranking
+from xaibench.maps import pool
 from xaibench.problem import Attributions
 from xaibench.removal import Constant
 from xaibench.seeding import Rng
+from xaibench.superpixels import Squares, Superpixels
 
 
 def sorted_ranks(problem, attributions, pooling):
@@ -67,7 +69,7 @@ def test_negative_zero_ties_with_zero():
     assert torch.equal(ranking(problem, zeros, RNG).rank, ranking(problem, signed, RNG).rank)
     for pooling in ("sum", "max"):  # some sorts put -0 below 0
         assert signed.values.signbit().any()
-        assert not perturb.pool(problem, signed, pooling).signbit().any()
+        assert not pool(problem, signed, pooling).signbit().any()
 
 
 def test_a_constant_map_is_ranked_by_a_permutation_of_each_image():
@@ -98,8 +100,8 @@ def test_a_map_with_nan_ranks_nothing_and_leaves_the_others_alone():
         assert torch.equal(found.rank[rest], good.rank[rest])
         assert torch.equal(found.tied[rest], good.tied[rest])
         assert found.tied[1, 0].isnan()
-        assert curves(problem, found, Constant(), 4)[1, 0].isnan().all()
-        assert torch.equal(curves(problem, found, Constant(), 4)[rest], curves(problem, good, Constant(), 4)[rest])
+        assert outputs(problem, found, Constant(), 4)[1, 0].isnan().all()
+        assert torch.equal(outputs(problem, found, Constant(), 4)[rest], outputs(problem, good, Constant(), 4)[rest])
 
 
 def test_infinite_attributions_are_ranked_at_the_ends():
@@ -168,9 +170,64 @@ GOLDEN_RANK = [7, 0, 4, 2, 3, 8, 1, 6, 5]
 GOLDEN_CURVES = [[0, 1, 2, 3, 4, 5, 6, 7, 8], [0, 0, 2, 0, 4, 5, 0, 7, 8], [0, 0, 0, 0, 0, 5, 0, 7, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0]]
 
 
-def test_golden_outputs_of_perturb():
+def test_golden_outputs_of_curves():
     problem = golden_problem()
     values = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, -1.0], [2.0, 0.0, 0.0]]).reshape(1, 1, 1, 3, 3)
     ranked = ranking(problem, Attributions(values), RNG)
-    found = (8 * curves(problem, ranked, Constant(), 3)).int().flatten(0, 2).tolist()
-    assert (perturb.VERSION, ranked.rank.flatten().tolist(), found) == (1, GOLDEN_RANK, GOLDEN_CURVES)
+    found = (8 * sent(problem, ranked, Constant(), 3)).int().flatten(0, 2).tolist()
+    assert (perturb.VERSION, curves.VERSION, ranked.rank.flatten().tolist(), found) == (1, 1, GOLDEN_RANK, GOLDEN_CURVES)
+
+
+def ranked_regions(problem, attributions, superpixels):
+    """The definition, with loops: regions by their mean, ties in the order of the image's permutation; (B, T, H, W)."""
+    regions = superpixels(problem.images).expand(len(problem.images), -1, -1)
+    found = torch.empty(*problem.targets.shape, *problem.images.shape[2:], dtype=torch.int32)
+    for b, region in enumerate(regions):
+        count = int(region.max()) + 1
+        permutation = RNG.each(problem.index[b : b + 1]).permutation(count)[0].tolist()
+        for t in range(problem.targets.shape[1]):
+            pooled = attributions.values[b, t].double().sum(0)
+            means = [pooled[region == number].mean().item() for number in range(count)]
+            order = sorted(range(count), key=lambda number: (-means[number], permutation.index(number)))
+            for rank, number in enumerate(order):
+                found[b, t][region == number] = rank
+    return found
+
+
+class Bands(Superpixels):
+    """As many bands of rows as an image's first pixel says: images differ in their number of regions."""
+
+    shared = False
+
+    def __call__(self, images):
+        rows = torch.arange(images.shape[2]).expand(len(images), -1)
+        count = (images[:, 0, 0, :1] * 4).ceil().clamp(1, 4)
+        return (rows * count // images.shape[2]).long()[..., None].expand(-1, -1, images.shape[3]).contiguous()
+
+
+@pytest.mark.parametrize("superpixels", [Squares(side=2), Squares(side=3), Bands()])
+def test_regions_are_ranked_by_the_mean_of_their_pixels(superpixels):
+    problem = make_problem(channels=3, height=5, width=4, batch=6)
+    attributions = integer_maps(problem, 2, channels=3)
+    found = ranking(problem, attributions, RNG, superpixels=superpixels)
+    assert torch.equal(found.rank, ranked_regions(problem, attributions, superpixels))
+    assert torch.equal(found.regions, superpixels(problem.images).flatten(1).amax(1).expand(6) + 1)
+    assert superpixels.shared or len(found.regions.unique()) > 1
+    for rows in (torch.tensor([4, 2, 0]), torch.tensor([1])):  # an image's regions do not depend on how many its neighbors have
+        part = ranking(problem.take(rows), attributions.take(rows), RNG, superpixels=superpixels)
+        assert torch.equal(part.rank, found.rank[rows])
+        assert torch.equal(part.tied, found.tied[rows])
+        assert part.most == found.most
+
+
+def test_tied_regions_are_counted_among_those_that_an_image_has():
+    problem = make_problem(height=4, width=4, targets=1, batch=2)
+    problem.images[:, 0, 0, 0] = torch.tensor([0.9, 0.4])  # 4 bands, and 2
+    maps = torch.tensor([[1.0, 2.0, 3.0, 3.0], [5.0, 5.0, 5.0, 5.0]])[:, None, None, :, None].expand(2, 1, 1, 4, 4)
+    assert ranking(problem, Attributions(maps), RNG, superpixels=Bands()).tied[:, 0].tolist() == [0.5, 1.0]
+
+
+def test_ties_row_by_row():
+    problem = make_problem(batch=2)
+    constant = Attributions(torch.ones(2, 2, 1, 4, 4))
+    assert torch.equal(ranking(problem, constant, RNG, ties="row_major").rank, torch.arange(16).int().reshape(4, 4).expand(2, 2, 4, 4))

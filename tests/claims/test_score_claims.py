@@ -1,0 +1,97 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from xaibench.claims.beats_controls import BeatsControls
+from xaibench.claims.published_scores import PublishedScores
+from xaibench.claims.rank_agreement import RankAgreement
+from xaibench.component import ConfigurationError
+
+FAMILIES = {"gradient": "gradient", "lrp": "gradient", "occlusion": "perturbation", "random": "control", "sobel": "control"}
+
+
+class Scores:
+    """Results with two metrics: `offsets[metric][explainer]` plus a noise of images and seeds that all share."""
+
+    def __init__(self, offsets, higher=True, accuracy=0.9, images=30, seeds=3):
+        draw = np.random.default_rng(0)
+        noise = draw.normal(size=(images, seeds))
+        rows = []
+        for metric, by_explainer in offsets.items():
+            for explainer, offset in by_explainer.items():
+                own = 0.1 * draw.normal(size=(images, seeds))
+                for image in range(images):
+                    for seed in range(seeds):
+                        value = offset + noise[image, seed] + own[image, seed]
+                        rows.append((metric, explainer, FAMILIES[explainer], image, seed, 0, 0, value))
+        columns = ["metric", "explainer", "family", "index", "seed", "draw", "target", "value"]
+        named = {"dataset": "mnist", "model": "cnn", "score": "value", "higher_is_better": higher}
+        self.table = pd.DataFrame(rows, columns=columns).assign(**named)
+        self.accuracy = accuracy
+
+    def scores(self):
+        return self.table
+
+    def classifiers(self):
+        yield {"dataset": "mnist", "model": "cnn", "trainer": "auto", "seed": 0}, SimpleNamespace(), None, None
+
+    def prediction(self, training):
+        label = np.zeros(1000, dtype=int)
+        return label, (np.arange(1000) >= 1000 * self.accuracy).astype(int), np.ones(1000)
+
+
+OFFSETS = {"gradient": 1.0, "lrp": 2.0, "occlusion": 0.4, "random": 0.0, "sobel": 0.5}
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_each_explainer_is_compared_with_the_best_control(higher):
+    sign = 1 if higher else -1
+    results = Scores({"pointing_game": {name: sign * value for name, value in OFFSETS.items()}}, higher)
+    found = BeatsControls(metric="pointing_game")(results).set_index("explainer")
+    assert list(found.index) == ["gradient", "lrp", "occlusion"]
+    assert found["holds"].tolist() == [True, True, False]
+    assert found["value"].to_numpy() == pytest.approx([0.5, 1.5, -0.1], abs=0.1)
+    assert all("sobel" in text for text in found["claim"])
+
+
+def test_classifiers_below_the_least_accuracy_are_left_out():
+    results = Scores({"pointing_game": OFFSETS}, accuracy=0.7)
+    assert len(BeatsControls(metric="pointing_game", least_accuracy=0.6)(results)) == 3
+    (left,) = BeatsControls(metric="pointing_game", least_accuracy=0.8)(results).to_dict("records")
+    assert left["claim"] == "nothing to check it on"
+
+
+def test_an_image_without_a_score_is_left_out_and_not_averaged_away():
+    results = Scores({"pointing_game": OFFSETS})
+    table = results.table
+    table.loc[(table["explainer"] == "gradient") & (table["index"] < 3), "value"] = np.nan
+    found = BeatsControls(metric="pointing_game")(results).set_index("explainer")
+    assert found.loc["gradient", "images"] == 27
+    assert found.loc["lrp", "images"] == 30
+
+
+def test_published_scores_stand_beside_ours_with_the_correlation_of_the_orders():
+    results = Scores({"mprt": OFFSETS}, higher=False)
+    same = PublishedScores(metric="mprt", explainers=("gradient", "lrp", "occlusion"), values=(0.6, 0.9, 0.1))(results)
+    assert same["note"].tolist()[:3] == ["published 0.6", "published 0.9", "published 0.1"]
+    assert same["value"].to_numpy()[:3] == pytest.approx([1.0, 2.0, 0.4], abs=0.3)
+    assert (same["value"].iloc[3], same["holds"].iloc[3]) == (1.0, True)
+    turned = PublishedScores(metric="mprt", explainers=("gradient", "lrp", "occlusion"), values=(0.6, 0.1, 0.9))(results)
+    assert turned["value"].iloc[3] == -1.0
+    assert turned["holds"].iloc[3] is False
+    with pytest.raises(ConfigurationError, match="expected one for each"):
+        PublishedScores(metric="mprt", explainers=("gradient",), values=(0.6, 0.1))
+
+
+def test_rank_agreement_is_spearmans_correlation_of_the_means_by_seed():
+    other = {"gradient": 3.0, "lrp": 1.0, "occlusion": 2.0, "random": 9.0, "sobel": 8.0}
+    results = Scores({"deletion": OFFSETS, "insertion": other})
+    (row,) = RankAgreement(metric="deletion", other="insertion", reference=-0.01)(results).to_dict("records")
+    expected = stats.spearmanr([1.0, 2.0, 0.4], [3.0, 1.0, 2.0]).statistic
+    assert row["value"] == pytest.approx(expected)
+    assert row["note"] == "published -0.01; these images only"
+    (all_five,) = RankAgreement(metric="deletion", other="insertion", controls=True)(results).to_dict("records")
+    assert all_five["value"] == pytest.approx(stats.spearmanr(list(OFFSETS.values()), list(other.values())).statistic)

@@ -1,0 +1,39 @@
+"""Whether explainers score better than the best control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from xaibench.claims.base import row
+from xaibench.claims.score_claim import ScoreClaim
+from xaibench.longtable import Results
+from xaibench.stats import crossed_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeatsControls(ScoreClaim):
+    """How much better an explainer scores than the best control, image by image; expected above 0.
+
+    The best control is the one with the best mean on the same classifier. One row for each explainer, with the interval of images
+    crossed with seeds.
+
+    Parameters
+    ----------
+    topic, metric, score, least_accuracy
+        As for `ScoreClaim`.
+    """
+
+    def rows(self, results: Results) -> Iterable[dict[str, Any]]:
+        """Check the claim."""
+        for scored in self.scored(results, self.metric, self.score):
+            means = dict(zip(scored.by_explainer, scored.means().mean(axis=1), strict=True))
+            if not scored.controls:
+                continue
+            best = max(scored.controls, key=lambda name: (means[name], name))
+            for name, values in scored.by_explainer.items():
+                if name not in scored.controls:
+                    found = crossed_interval(scored.sign * (values - scored.by_explainer[best]))
+                    text = f"{self.metric} better than that of the best control, {best} ({scored.sign * means[best]:.3g})"
+                    yield row(scored.names | {"explainer": name}, text, found, ">")

@@ -1,0 +1,54 @@
+"""Average sensitivity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xaibench.metrics.reexplanation import Copies
+from xaibench.metrics.robustness import Ball
+from xaibench.metrics.sensitivity import change
+from xaibench.problem import Problem
+
+
+@dataclass(frozen=True)
+class AverageSensitivity(Ball):
+    """How far the attributions move on average, relative to their size, when the image moves a little in any direction.
+
+    The mean of |phi(x + d) - phi(x)| / |phi(x)| over random d, uniform in the L_inf ball of `radius`, |.| the Frobenius norm over channels
+    and pixels, phi the signed attributions of the image's target. Unlike the largest change, it does not grow with the number of samples.
+    Fields: see `Ball`.
+
+    Parameters
+    ----------
+    normalized
+        Whether the change is divided by |phi(x)|, so that a map's scale does not matter.
+
+    Returns
+    -------
+    Scores
+        `value`: (B, T), 0 or more; lower is better. NaN where the image's map, or a copy's, holds a NaN or an infinite value, and, if
+        normalized, where the image's map is all zero.
+
+    Raises
+    ------
+    ValueError
+        If attributions and images differ in batch, targets or spatial size, or the explanation cannot explain again.
+
+    References
+    ----------
+    Yeh, Hsieh, Suggala, Inouye and Ravikumar, On the (in)fidelity and sensitivity of explanations, NeurIPS 2019 (arXiv:1901.09392),
+    section 4. Differs: the mean where definition 2 (eq. 2) takes the largest; 10 samples by default where the paper draws 50; divided by
+    |phi(x)|, as in the authors' code but not in the definition, unless `normalized` is false.
+    """
+
+    version: ClassVar[int] = 1
+    paper: ClassVar[str] = "Yeh et al., 2019 (arXiv:1901.09392)"
+
+    normalized: bool = True
+
+    def score(self, problem: Problem, copies: Copies) -> Tensor:
+        """(n, T): the mean change."""
+        return change(copies, self.normalized).mean(1)
