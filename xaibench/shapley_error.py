@@ -1,7 +1,6 @@
 """The error of estimators of Shapley values against the number of evaluations, ours and those of shap and captum.
 
-``python -m xaibench.shapley_error`` writes results/shapley_error/: errors.csv (one row for each estimator, budget and repetition),
-table.md, errors.png and provenance.json.
+``python -m xaibench.shapley_error`` writes errors.csv, table.md, errors.png and provenance.json to results/shapley_error/.
 """
 
 from __future__ import annotations

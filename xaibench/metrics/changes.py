@@ -1,11 +1,13 @@
-"""What counts as no change of an output."""
+"""Changes of an output, and what counts as none."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-RESOLUTION = 2.0**-20
+from xaibench.perturb import Read
+
+RESOLUTION = 2.0**-22
 """A change below this share of the largest output counts as none: float32 passes do not resolve it."""
 
 
@@ -23,3 +25,17 @@ def changes(before: Tensor, after: Tensor) -> Tensor:
     change = before - after
     largest = torch.maximum(before.abs(), after.abs()).amax(dim=-1, keepdim=True)
     return torch.where(change.abs() <= RESOLUTION * largest, 0.0, change)
+
+
+def resolved(output: Read) -> Read:
+    """What to read instead of an output: for probabilities near 1, which float32 does not tell apart, the log-odds."""
+    return "log_odds" if output == "probability" else output
+
+
+def output_changes(before: Tensor, after: Tensor, output: Read) -> Tensor:
+    """`changes` of an output, from what was read as `resolved` says."""
+    found = changes(before, after)
+    if output != "probability":
+        return found
+    difference = torch.sigmoid(before.to(torch.float64)) - torch.sigmoid(after.to(torch.float64))
+    return torch.where(found == 0, 0.0, difference)

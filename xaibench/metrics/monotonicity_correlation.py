@@ -45,7 +45,7 @@ class MonotonicityCorrelation(FaithfulnessEstimate):
     version: ClassVar[int] = 1
     paper: ClassVar[str] = "Nguyen and Martinez, 2020 (arXiv:2007.07584)"
 
-    removal: Removal = Marginal()
+    removal: Removal = Marginal(samples=5)
 
     def effect(self, change: Tensor) -> Tensor:
         """(b, T, S): the mean squared change."""

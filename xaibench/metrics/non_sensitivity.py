@@ -64,7 +64,7 @@ class NonSensitivity(Metric):
     paper: ClassVar[str] = "Nguyen and Martinez, 2020 (arXiv:2007.07584)"
     requires: ClassVar[frozenset[Requires]] = frozenset({Requires.MODEL})
 
-    removal: Removal = Marginal()
+    removal: Removal = Marginal(samples=5)
     pooling: Pooling = "sum"
     zero: Fraction = 1e-5
     change: NonNegativeFloat = 1e-4

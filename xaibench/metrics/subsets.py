@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xaibench import perturb
 from xaibench.maps import Pooling, pool
-from xaibench.metrics.changes import changes
+from xaibench.metrics.changes import output_changes, resolved
 from xaibench.metrics.correlations import pearson
 from xaibench.perturb import Read
 from xaibench.problem import Explainer, Explanation, Family, Passes, Problem
@@ -144,11 +144,11 @@ class SubsetMetric(Metric):
         def alter(row: Tensor, number: Tensor) -> Tensor:
             return remove(row, subsets.without(number // draws), number % draws)
 
-        found = []
+        found, read = [], resolved(self.output)
         together = max(1, perturb.GROUP_VALUES // (count * draws * problem.targets.shape[1]))
         for rows in torch.arange(len(maps), device=maps.device).split(together):
-            after = perturb.values(problem, count * draws, alter, self.output, rows=rows)
-            change = changes(perturb.values(problem, 1, unaltered(problem), self.output, rows=rows), after)
+            after = perturb.values(problem, count * draws, alter, read, rows=rows)
+            change = output_changes(perturb.values(problem, 1, unaltered(problem), read, rows=rows), after, self.output)
             found.append(self.statistic(subsets.sums(maps[rows]), self.effect(change.unflatten(2, (count, draws)))))
         values, flat = torch.cat(found), maps.flatten(2)
         constant = (flat.amax(2) == flat.amin(2)).reshape(*maps.shape[:2], *[1] * (values.dim() - 2))
