@@ -46,6 +46,12 @@ def stages(tmp_path_factory) -> Stages:
     return Stages(Store(tmp_path_factory.mktemp("store")), Runtime("cpu"))
 
 
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch):
+    """No explanations of another test's network."""
+    monkeypatch.setattr(altering, "_explanations", {})
+
+
 def relevant(**changes) -> RemoveRelevant:
     fields = {"explainer": Gradient(), "share": 0.25, "first": "most", "removal": Constant(), "pooling": "sum", "ties": "row_major"}
     return RemoveRelevant(**fields | changes)
@@ -55,7 +61,7 @@ def relevant(**changes) -> RemoveRelevant:
 class Telling(Alteration):
     """Writes down what it is given."""
 
-    def __call__(self, problem: Problem, rng: Rng) -> Tensor:
+    def __call__(self, problem: Problem, explanation: Attributions | None, rng: Rng) -> Tensor:
         found = problem.images.clone()
         found[:, 0, 0, 0] = problem.index.float()
         found[:, 0, 0, 1], found[:, 0, 0, 2] = problem.targets[:, 0].float(), problem.labels.float()
@@ -64,7 +70,7 @@ class Telling(Alteration):
 
 
 def check_told(arrays: Arrays, network) -> None:
-    found = altered(Telling(), arrays, Digits(), network, seed=7)
+    found = altered(Telling(), arrays, Digits(), network, seed=7, origin="network")
     size = len(arrays.train.labels)
     for part, original, start in ((found.train, arrays.train, 0), (found.validation, arrays.validation, size)):
         index, target, label, seeded = part.images[:, 0, 0, :4].unbind(1)
@@ -89,7 +95,7 @@ def test_true_classes_in_place_of_predictions_are_found_out(arrays, network, mon
 
 
 def test_only_so_many_images_are_the_first_of_a_fixed_order(arrays, network):
-    few, more = (altered(Telling(images=count), arrays, Digits(), network, 7) for count in (12, 40))
+    few, more = (altered(Telling(images=count), arrays, Digits(), network, 7, "network") for count in (12, 40))
     assert (len(few.train.labels), len(few.validation.labels)) == (12, 3)
     assert (len(more.train.labels), len(more.validation.labels)) == (40, 10)
     chosen = [set(found.train.images[:, 0, 0, 0].tolist()) for found in (few, more)]
@@ -98,7 +104,7 @@ def test_only_so_many_images_are_the_first_of_a_fixed_order(arrays, network):
     for found in (few, more):
         rows = found.train.images[:, 0, 0, 0].long()
         assert torch.equal(found.train.labels, arrays.train.labels[rows])
-    everything = altered(Telling(images=10**6), arrays, Digits(), network, 7)
+    everything = altered(Telling(images=10**6), arrays, Digits(), network, 7, "network")
     assert len(everything.train.labels) == len(arrays.train.labels)
 
 
@@ -108,14 +114,14 @@ class Broken(Alteration):
 
     way: str = "one image"
 
-    def __call__(self, problem: Problem, rng: Rng) -> Tensor:
+    def __call__(self, problem: Problem, explanation: Attributions | None, rng: Rng) -> Tensor:
         return problem.images[:1] if self.way == "one image" else problem.images * torch.nan
 
 
 @pytest.mark.parametrize("way", ["one image", "NaN"])
 def test_what_are_no_images_is_refused(arrays, network, way):
     with pytest.raises(ValueError, match=r"altered by Broken, of shape .* finite"):
-        altered(Broken(way=way), arrays, Digits(), network, 7)
+        altered(Broken(way=way), arrays, Digits(), network, 7, "network")
 
 
 ALTERATIONS = {
@@ -129,11 +135,11 @@ ALTERATIONS = {
 @pytest.mark.parametrize("alteration", ALTERATIONS.values(), ids=list(ALTERATIONS))
 def test_an_image_is_altered_in_the_same_way_whatever_it_is_altered_with(arrays, network, alteration, monkeypatch):
     alteration = dataclasses.replace(alteration, images=40)
-    once = altered(alteration, arrays, Digits(), network, 7)
-    more = altered(dataclasses.replace(alteration, images=60), arrays, Digits(), network, 7)
+    once = altered(alteration, arrays, Digits(), network, 7, "network")
+    more = altered(dataclasses.replace(alteration, images=60), arrays, Digits(), network, 7, "network")
     monkeypatch.setattr(explaining, "BLOCK_IMAGES", 7)
-    again = altered(alteration, arrays, Digits(), network, 7)
-    other = altered(alteration, arrays, Digits(), network, 8)
+    again = altered(alteration, arrays, Digits(), network, 7, "network")
+    other = altered(alteration, arrays, Digits(), network, 8, "network")
     assert torch.equal(once.train.images, again.train.images)
     assert torch.equal(once.validation.images, again.validation.images)
     kept = [any(torch.equal(image, another) for another in more.train.images) for image in once.train.images]
@@ -162,7 +168,7 @@ def gradient_of(network):
 
 def check_relevant(arrays, network, first="most", share=0.25) -> None:
     alteration = relevant(first=first, share=share, removal=TrainingMean(), images=30)
-    found = altered(alteration, arrays, Digits(), network, 7)
+    found = altered(alteration, arrays, Digits(), network, 7, "network")
     rows = torch.randperm(len(arrays.train.labels), generator=torch.Generator().manual_seed(0))[:30].sort().values
     value = background(arrays, ExplainOn(), 0).mean(0).flatten().tolist()
     expected = by_loops(arrays.train.images[rows], network, gradient_of(network), share, first, value)
@@ -193,7 +199,7 @@ def test_the_definition_rejects_mutants(arrays, network, fault, monkeypatch):
 
 
 def test_training_images_are_explained_with_the_draws_of_the_explainer(arrays, network):
-    found = altered(relevant(explainer=Random(), images=20), arrays, Digits(), network, 7)
+    found = altered(relevant(explainer=Random(), images=20), arrays, Digits(), network, 7, "network")
     rows = torch.randperm(len(arrays.train.labels), generator=torch.Generator().manual_seed(0))[:20].sort().values
     images, targets = arrays.train.images[rows], network(arrays.train.images[rows]).argmax(1)[:, None]
     maps = Random()(Problem(network, images, targets, targets[:, 0], rows, images[:1]), Rng(7, 0, "Random")).values
@@ -212,7 +218,7 @@ class SometimesNan(Random):
 
 def test_a_map_that_ranks_nothing_is_an_error(arrays, network):
     with pytest.raises(ConfigurationError, match=r"explainer=SometimesNan.*: expected numbers for every training image"):
-        altered(relevant(explainer=SometimesNan()), arrays, Digits(), network, 7)
+        altered(relevant(explainer=SometimesNan()), arrays, Digits(), network, 7, "network")
 
 
 WHITE = Constant(1.0)  # no digit has a pixel this bright everywhere: what is removed can be counted
@@ -221,7 +227,7 @@ WHITE = Constant(1.0)  # no digit has a pixel this bright everywhere: what is re
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_as_many_pixels_go_at_random_as_the_share_says_elsewhere_in_each_image(arrays, network, share):
     dark = Arrays(*(dataclasses.replace(part, images=part.images * 0.9) for part in (arrays.train, arrays.validation, arrays.test)))
-    found = altered(RemoveAtRandom(share=share, removal=WHITE, images=200), dark, Digits(), network, 7).train.images
+    found = altered(RemoveAtRandom(share=share, removal=WHITE, images=200), dark, Digits(), network, 7, "network").train.images
     gone = (found == 1).flatten(1)
     assert gone.sum(1).tolist() == [round(share * PIXELS)] * 200
     if 0 < share < 1:
@@ -232,7 +238,7 @@ def test_as_many_pixels_go_at_random_as_the_share_says_elsewhere_in_each_image(a
 
 def test_one_square_goes_or_none(arrays, network):
     dark = Arrays(*(dataclasses.replace(part, images=part.images * 0.9) for part in (arrays.train, arrays.validation, arrays.test)))
-    found = altered(RemoveSquare(side=4, share=0.5, removal=WHITE), dark, Digits(), network, 7).train.images[:, 0]
+    found = altered(RemoveSquare(side=4, share=0.5, removal=WHITE), dark, Digits(), network, 7, "network").train.images[:, 0]
     squares = (found == 1).unfold(1, 2, 2).unfold(2, 2, 2).sum(dim=(3, 4)).flatten(1)
     assert set(squares.flatten().tolist()) == {0, 4}
     number = (squares == 4).sum(1)
@@ -241,12 +247,12 @@ def test_one_square_goes_or_none(arrays, network):
     share = (squares == 4).float().sum(0) / number.sum()
     assert (share - 1 / 16).abs().max() < 0.045  # 4 standard deviations
     always, never = (RemoveSquare(side=4, share=share, removal=WHITE, images=50) for share in (1.0, 0.0))
-    assert (altered(always, dark, Digits(), network, 7).train.images == 1).flatten(1).sum(1).tolist() == [4] * 50
-    assert not (altered(never, dark, Digits(), network, 7).train.images == 1).any()
+    assert (altered(always, dark, Digits(), network, 7, "network").train.images == 1).flatten(1).sum(1).tolist() == [4] * 50
+    assert not (altered(never, dark, Digits(), network, 7, "network").train.images == 1).any()
 
 
 def test_of_several_versions_of_a_removed_pixel_an_image_gets_one_and_images_differ(arrays, network):
-    found = altered(RemoveAtRandom(share=1.0, removal=Marginal(samples=4), images=60), arrays, Digits(), network, 7).train.images
+    found = altered(RemoveAtRandom(share=1.0, removal=Marginal(samples=4), images=60), arrays, Digits(), network, 7, "network").train.images
     absent = background(arrays, ExplainOn(), 0)[:4]
     which = [[torch.equal(image, version) for version in absent].index(True) for image in found]
     assert set(which) == {0, 1, 2, 3}
@@ -304,7 +310,7 @@ def test_an_alteration_needs_a_classifier_that_comes_before():
 
 def test_a_helper_is_trained_from_new_weights_on_altered_images(stages, arrays):
     found = stages.train(helper()).group("weights")
-    arrays = altered(helper().alteration, arrays, Digits(), stages.network(TRAINING), TRAINING.seed)
+    arrays = altered(helper().alteration, arrays, Digits(), stages.network(TRAINING), TRAINING.seed, train_key(TRAINING)[0])
     expected = fit(Linear(), arrays, 10, Trainer(epochs=1), TRAINING.seed, torch.device("cpu")).weights
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -343,3 +349,20 @@ def test_a_helper_is_trained_once(stages):
     told.clear()
     mine.train(helper())
     assert told == [(train_key(helper())[0], True)]
+
+
+def test_training_images_are_explained_once_for_all_shares(arrays, network, monkeypatch):
+    counted = []
+    explain = Gradient.__call__
+
+    def counting(self, problem, rng):
+        counted.append(len(problem.images))
+        return explain(self, problem, rng)
+
+    monkeypatch.setattr(Gradient, "__call__", counting)
+    for share in (0.25, 0.5):
+        altered(relevant(images=40, share=share), arrays, Digits(), network, 7, "network")
+    assert sum(counted) == 50
+    altered(relevant(images=40), arrays, Digits(), network, 7, "another")
+    assert sum(counted) == 100
+    assert len(altering._explanations) == 2

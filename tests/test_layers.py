@@ -19,8 +19,8 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "cost removal maps perturb curves gradients superpixels baselines rewriting imputation alterations",
     "datasets models explainers counterfactuals influence metrics adapters training lightning selection explaining scoring altering",
     "environment stages grid planning execution",
-    "peers metric_replay metric_peer_calls metric_peer_again metric_peers metric_definitions bench",
-    "stats blocks tables longtable metric_quality classifiers figures pictures claims report publish tracking shapley_error metric_parity"
+    "peers bench metric_parity",
+    "stats blocks tables longtable metric_quality classifiers figures pictures claims report publish tracking shapley_error"
     " metric_reliability meta_evaluation reliability_table",
     "cli",
 ]

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from xaibench import metric_definitions as definitions
-from xaibench import metric_parity as study
+import xaibench.metric_parity.__main__ as study
 from xaibench.explainers.gradient import Gradient
-from xaibench.metric_definitions import DECISIONS
-from xaibench.metric_parity import COMPARISONS, Comparison, case_of
-from xaibench.metric_peer_calls import intensity, softmax, steps
-from xaibench.metric_peers import PEERS
-from xaibench.metric_replay import HOLE, replay
+from xaibench.metric_parity import definitions as definitions
+from xaibench.metric_parity.calls import intensity, softmax, steps
+from xaibench.metric_parity.comparisons import COMPARISONS, Comparison, case_of
+from xaibench.metric_parity.definitions import DECISIONS
+from xaibench.metric_parity.peers import PEERS
+from xaibench.metric_parity.replay import HOLE, replay
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.max_sensitivity import MaxSensitivity
 from xaibench.metrics.mprt import Mprt

@@ -11,7 +11,7 @@ from xaibench import curves
 from xaibench.component import ConfigurationError, Fraction, PositiveInt
 from xaibench.curves import First, Ties
 from xaibench.maps import Pooling
-from xaibench.problem import Alteration, Explainer, Problem
+from xaibench.problem import Alteration, Attributions, Explainer, Problem
 from xaibench.removal import Removal
 from xaibench.seeding import Rng
 from xaibench.superpixels import Squares
@@ -47,9 +47,13 @@ class RemoveRelevant(Alteration):
     pooling: Pooling
     ties: Ties
 
-    def __call__(self, problem: Problem, rng: Rng) -> Tensor:
+    def looks_at(self) -> Explainer | None:
         """See `Alteration`."""
-        explanation = self.explainer(problem, replace(rng, component=type(self.explainer).__name__))
+        return self.explainer
+
+    def __call__(self, problem: Problem, explanation: Attributions | None, rng: Rng) -> Tensor:
+        """See `Alteration`."""
+        assert explanation is not None
         ranked = curves.ranking(problem, explanation, rng, self.pooling, ties=self.ties)
         if not ranked.defined.all():
             count = int((~ranked.defined).sum())
@@ -76,7 +80,7 @@ class RemoveAtRandom(Alteration):
     share: Fraction
     removal: Removal
 
-    def __call__(self, problem: Problem, rng: Rng) -> Tensor:
+    def __call__(self, problem: Problem, explanation: Attributions | None, rng: Rng) -> Tensor:
         """See `Alteration`."""
         height, width = problem.images.shape[-2:]
         rank = rng.each(problem.index).permutation(height * width).reshape(-1, 1, height, width)
@@ -101,7 +105,7 @@ class RemoveSquare(Alteration):
     share: Fraction
     removal: Removal
 
-    def __call__(self, problem: Problem, rng: Rng) -> Tensor:
+    def __call__(self, problem: Problem, explanation: Attributions | None, rng: Rng) -> Tensor:
         """See `Alteration`."""
         region, each = Squares(self.side)(problem.images), rng.each(problem.index)
         square = each.integers(int(region.max()) + 1, 1, 1)

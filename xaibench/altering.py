@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xaibench.cost import chunk_size
-from xaibench.explaining import blocks
-from xaibench.problem import Alteration, Arrays, Dataset, Problem, Split
+from xaibench.explaining import blocks, explained
+from xaibench.problem import Alteration, Arrays, Attributions, Dataset, Explainer, Problem, Split
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn, background
 
@@ -19,11 +19,15 @@ VALIDATION_SHARE = 4
 """Where an alteration takes only so many training images, it takes one validation image for so many of them."""
 
 
-def altered(alteration: Alteration, arrays: Arrays, dataset: Dataset, network: nn.Module, seed: int) -> Arrays:
+_explanations: dict[tuple[Explainer, str, int, int], Attributions] = {}
+"""The last explanations of training and validation images: one explainer's serve many alterations, one after the other."""
+
+
+def altered(alteration: Alteration, arrays: Arrays, dataset: Dataset, network: nn.Module, seed: int, origin: str) -> Arrays:
     """The arrays with altered training and validation images; test images stay.
 
     The classes that `network` predicts are the problem's targets. An image's index is its position in the training data, validation
-    images after training images. The background is the default one, whatever is chosen for the test images.
+    images after training images. The background is the default one, whatever is chosen for the test images. `origin` is the network's key.
 
     Raises
     ------
@@ -39,9 +43,11 @@ def altered(alteration: Alteration, arrays: Arrays, dataset: Dataset, network: n
         images, labels, index = part.images[rows], part.labels[rows], rows + start
         targets = _predicted(network, images, chunk, device)
         problem = Problem(network, images, targets, labels, index, absent, chunk=chunk)
-        found = torch.empty_like(images)
+        found, explainer = torch.empty_like(images), alteration.looks_at()
+        explanation = None if explainer is None else _explained(explainer, _placed(problem, device), seed, (origin, start, len(rows)))
         for block in blocks(problem):
-            given = alteration(_placed(problem.take(block), device), rng).to(found.device)
+            maps = None if explanation is None else explanation.take(block)
+            given = alteration(_placed(problem.take(block), device), maps, rng).to(found.device)
             if given.shape != found[block].shape or not given.isfinite().all():
                 shapes = f"{tuple(given.shape)}: expected {tuple(found[block].shape)}, finite"
                 raise ValueError(f"images altered by {type(alteration).__name__}, of shape {shapes}")
@@ -52,6 +58,16 @@ def altered(alteration: Alteration, arrays: Arrays, dataset: Dataset, network: n
     train = split(arrays.train, 0, count)
     validation = split(arrays.validation, len(arrays.train.labels), None if count is None else max(1, count // VALIDATION_SHARE))
     return Arrays(train, validation, arrays.test, arrays.test_masks)
+
+
+def _explained(explainer: Explainer, problem: Problem, seed: int, which: tuple[str, int, int]) -> Attributions:
+    """The explanations of these images, kept until another explainer's are asked for."""
+    key = (explainer, *which)
+    if key not in _explanations:
+        for other in [other for other in _explanations if other[:2] != key[:2]]:
+            del _explanations[other]
+        _explanations[key] = explained(explainer, problem, Rng(seed, 0, type(explainer).__name__))
+    return _explanations[key]
 
 
 def _predicted(network: nn.Module, images: Tensor, chunk: int, device: torch.device) -> Tensor:

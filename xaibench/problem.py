@@ -214,8 +214,12 @@ class Alteration(Component):
 
     images: PositiveInt | None = None
 
+    def looks_at(self) -> Explainer | None:
+        """Whose explanations of the images it needs, or None."""
+        return None
+
     @abstractmethod
-    def __call__(self, problem: Problem, rng: Rng) -> Tensor:
+    def __call__(self, problem: Problem, explanation: Attributions | None, rng: Rng) -> Tensor:
         """The altered images (B, C, H, W) of a problem that holds training or validation images and the unaltered classifier."""
 
 

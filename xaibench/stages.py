@@ -143,7 +143,9 @@ class Stages:
                 if training.origin is not None and training.fine_tune:
                     start = self.train(training.origin).group("weights")
                 if training.origin is not None and training.alteration is not None:
-                    arrays = altering.altered(training.alteration, arrays, dataset, self.network(training.origin), training.seed)
+                    arrays = altering.altered(
+                        training.alteration, arrays, dataset, self.network(training.origin), training.seed, train_key(training.origin)[0]
+                    )
                 trained = fit(training.model, arrays, len(dataset.classes), trainer, training.seed, device, self.runtime.progress, start)
             weights = {f"weights.{name}": value for name, value in trained.weights.items()}
             history = {f"history.{column}": value for column, value in trained.history.items()}

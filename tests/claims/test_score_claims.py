@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from xaibench.claims.beats_controls import BeatsControls
+from xaibench.claims.better_than import BetterThan
 from xaibench.claims.published_scores import PublishedScores
 from xaibench.claims.rank_agreement import RankAgreement
 from xaibench.component import ConfigurationError
@@ -89,9 +90,19 @@ def test_published_scores_stand_beside_ours_with_the_correlation_of_the_orders()
 def test_rank_agreement_is_spearmans_correlation_of_the_means_by_seed():
     other = {"gradient": 3.0, "lrp": 1.0, "occlusion": 2.0, "random": 9.0, "sobel": 8.0}
     results = Scores({"deletion": OFFSETS, "insertion": other})
-    (row,) = RankAgreement(metric="deletion", other="insertion", reference=-0.01)(results).to_dict("records")
+    (row,) = RankAgreement(first=("deletion",), second=("insertion",), published=(-0.01,))(results).to_dict("records")
     expected = stats.spearmanr([1.0, 2.0, 0.4], [3.0, 1.0, 2.0]).statistic
     assert row["value"] == pytest.approx(expected)
     assert row["note"] == "published -0.01; these images only"
-    (all_five,) = RankAgreement(metric="deletion", other="insertion", controls=True)(results).to_dict("records")
-    assert all_five["value"] == pytest.approx(stats.spearmanr(list(OFFSETS.values()), list(other.values())).statistic)
+    with pytest.raises(ConfigurationError, match="expected one for each"):
+        RankAgreement(first=("deletion",), second=())
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_better_than_compares_pairs_image_by_image(higher):
+    sign = 1 if higher else -1
+    results = Scores({"mprt": {name: sign * value for name, value in OFFSETS.items()}}, higher)
+    claim = BetterThan(metrics=("mprt", "absent"), explainers=("lrp", "occlusion"), than=("gradient", "gradient"))
+    better, worse = claim(results).to_dict("records")
+    assert (better["explainer"], better["holds"], worse["explainer"], worse["holds"]) == ("lrp", True, "occlusion", False)
+    assert [better["value"], worse["value"]] == pytest.approx([1.0, -0.6], abs=0.1)

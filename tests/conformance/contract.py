@@ -68,11 +68,7 @@ def check_file(component: Component, group: str, name: str) -> None:
     if group not in SHARED:
         assert source(cls).stem == name, f"{source(cls)}: expected {name}.py, as the YAML's name"
         assert cls.__name__.lower() == name.replace("_", ""), f"class {cls.__name__}: expected the camel case of {name}"
-    kind = next(
-        base
-        for base in cls.__mro__
-        if base.__module__ in CONTRACTS or base.__name__ in ("Trainer", "Tracker")
-    )
+    kind = next(base for base in cls.__mro__ if base.__module__ in CONTRACTS or base.__name__ in ("Trainer", "Tracker"))
     others = [item for item in vars(inspect.getmodule(cls)).values() if isinstance(item, type) and issubclass(item, kind)]
     own = [item for item in others if item.__module__ == cls.__module__ and not inspect.isabstract(item)]
     assert group in SHARED or own == [cls], f"{source(cls)}: expected one component, found {own}"

@@ -8,14 +8,15 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from xaibench import metric_definitions as definitions
 from xaibench.adapters import quantus
 from xaibench.cost import measure
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.integrated_gradients import IntegratedGradients
-from xaibench.metric_parity import COMPARISONS, Comparison, case_of, difference, result
-from xaibench.metric_peers import PEERS
-from xaibench.metric_replay import HOLE, replay
+from xaibench.metric_parity import definitions as definitions
+from xaibench.metric_parity.__main__ import difference, result
+from xaibench.metric_parity.comparisons import COMPARISONS, Comparison, case_of
+from xaibench.metric_parity.peers import PEERS
+from xaibench.metric_parity.replay import HOLE, replay
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.effective_complexity import EffectiveComplexity
 from xaibench.metrics.entropy import Entropy

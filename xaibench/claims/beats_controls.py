@@ -21,9 +21,14 @@ class BeatsControls(ScoreClaim):
 
     Parameters
     ----------
-    topic, metric, score, least_accuracy
+    topic, least_accuracy
         As for `ScoreClaim`.
+    metric, score
+        The metric's label in the study, and which of its scores.
     """
+
+    metric: str = ""
+    score: str = "value"
 
     def rows(self, results: Results) -> Iterable[dict[str, Any]]:
         """Check the claim."""

@@ -24,14 +24,18 @@ class PublishedScores(ScoreClaim):
 
     Parameters
     ----------
-    topic, metric, score, least_accuracy
+    topic, least_accuracy
         As for `ScoreClaim`.
+    metric, score
+        The metric's label in the study, and which of its scores.
     explainers, values
         The explainers' labels in the study, and their published scores.
     agreement
         The rank correlation that counts as the same order.
     """
 
+    metric: str = ""
+    score: str = "value"
     explainers: tuple[str, ...] = ()
     values: tuple[float, ...] = ()
     agreement: float = 0.9

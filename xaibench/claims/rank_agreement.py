@@ -10,6 +10,7 @@ from scipy import stats
 
 from xaibench.claims.base import over_seeds, row
 from xaibench.claims.score_claim import ScoreClaim
+from xaibench.component import ConfigurationError
 from xaibench.longtable import Results
 
 
@@ -17,45 +18,39 @@ from xaibench.longtable import Results
 class RankAgreement(ScoreClaim):
     """Spearman's rank correlation between the orders in which two metrics put the explainers, better first in both.
 
-    One row for each classifier's configuration: mean over the seeds of the correlation between mean scores, with its interval.
+    One row for each pair of metrics and classifier's configuration: mean over the seeds of the correlation between mean scores, with its
+    interval. Controls take no part.
 
     Parameters
     ----------
-    topic, metric, score, least_accuracy
-        As for `ScoreClaim`; the first metric.
-    other, other_score
-        The second metric's label and score.
-    controls
-        Whether controls take part.
-    reference
-        A published correlation to stand beside it; null where there is none.
+    topic, least_accuracy
+        As for `ScoreClaim`.
+    first, second
+        The metrics' labels in the study, pair by pair.
+    published
+        A published correlation for each pair to stand beside it; none where it is empty.
     """
 
-    other: str = ""
-    other_score: str = "value"
-    controls: bool = False
-    reference: float | None = None
+    first: tuple[str, ...] = ()
+    second: tuple[str, ...] = ()
+    published: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.first) != len(self.second) or len(self.published) not in (0, len(self.first)):
+            raise ConfigurationError(f"RankAgreement.second={self.second}: expected one for each of {self.first}, and so for `published`")
 
     def rows(self, results: Results) -> Iterable[dict[str, Any]]:
         """Check the claim."""
-        seconds = {tuple(scored.names.values()): scored for scored in self.scored(results, self.other, self.other_score)}
-        for first in self.scored(results, self.metric, self.score):
-            second = seconds.get(tuple(first.names.values()))
-            if second is None:
-                continue
-            left = self._chosen(first.by_explainer, first.controls)
-            shared = [name for name in left if name in second.by_explainer]
-            rows = [[list(scored.by_explainer).index(name) for name in shared] for scored in (first, second)]
-            pairs = zip(first.means()[rows[0]].T, second.means()[rows[1]].T, strict=True)
-            found = over_seeds([stats.spearmanr(one, other).statistic for one, other in pairs])
-            names = [f"{metric} {score}".removesuffix(" value") for metric, score in self._pair()]
-            text = f"rank correlation of the order of {len(shared)} explainers: {names[0]} against {names[1]}"
-            result = row(first.names, text, found, within=(-1.0, 1.0))
-            published = "" if self.reference is None else f"published {self.reference:g}"
-            yield result | {"note": "; ".join(filter(None, [published, result["note"]]))}
-
-    def _pair(self) -> list[tuple[str, str]]:
-        return [(self.metric, self.score), (self.other, self.other_score)]
-
-    def _chosen(self, by_explainer: dict[str, Any], controls: frozenset[str]) -> list[str]:
-        return [name for name in by_explainer if self.controls or name not in controls]
+        published = [f"published {value:g}" for value in self.published] or [""] * len(self.first)
+        for one, other, told in zip(self.first, self.second, published, strict=True):
+            others = {tuple(scored.names.values()): scored for scored in self.scored(results, other)}
+            for scored in self.scored(results, one):
+                against = others.get(tuple(scored.names.values()))
+                if against is not None:
+                    shared = [name for name in scored.by_explainer if name in against.by_explainer and name not in scored.controls]
+                    means = [each.means()[[list(each.by_explainer).index(name) for name in shared]].T for each in (scored, against)]
+                    found = over_seeds([stats.spearmanr(*pair).statistic for pair in zip(*means, strict=True)])
+                    text = f"rank correlation of the order of {len(shared)} explainers: {one} against {other}"
+                    result = row(scored.names, text, found, within=(-1.0, 1.0))
+                    yield result | {"note": "; ".join(filter(None, [told, result["note"]]))}

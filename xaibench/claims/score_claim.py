@@ -43,24 +43,20 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreClaim(Claim):
-    """A claim about the scores that a metric gives to explainers.
+    """A claim about the scores that metrics give to explainers.
 
     Parameters
     ----------
     topic
         A heading in plain words.
-    metric, score
-        The metric's label in the study, and which of its scores.
     least_accuracy
         Classifiers with a lower mean test accuracy over the seeds are left out.
     """
 
-    metric: str = ""
-    score: str = "value"
     least_accuracy: Fraction = 0.0
 
-    def scored(self, results: Results, metric: str, score: str) -> Iterator[Scored]:
-        """The scores on each classifier's configuration."""
+    def scored(self, results: Results, metric: str, score: str = "value") -> Iterator[Scored]:
+        """The scores of a metric, by its label in the study, on each classifier's configuration."""
         table = results.scores()
         chosen = table[(table["metric"] == metric) & (table["score"] == score)] if len(table) else table
         for (dataset, model), part in chosen.groupby(["dataset", "model"], sort=True, observed=True) if len(chosen) else ():

@@ -163,7 +163,7 @@ def _metrics(bench: Bench, metric: Any, problem: Any, speeds: Any) -> tuple[dict
 
     from xaibench.bench import metric_row, rng_of
     from xaibench.explaining import explained
-    from xaibench.metric_peers import peer_rows
+    from xaibench.metric_parity.speed import peer_rows
 
     explainer, repeats = bench.grid.explainers[0].component, bench.options.repeats
     again = partial(explained, explainer, rng=rng_of(explainer))

@@ -98,6 +98,8 @@ COLUMNS = {
         Column("ours, ms/image", "our_milliseconds", SIGNIFICANT),
         Column("peer, ms/image", "peer_milliseconds", SIGNIFICANT),
         Column("times faster", "times_faster", SIGNIFICANT, spread=True),
+        Column("ours, limits", "our_limits", ".2f"),
+        Column("peer, limits", "peer_limits", ".2f"),
         Column("difference", "difference", ".1e"),
         Column("our error", "our_error", ".3f"),
         Column("its error", "peer_error", ".3f"),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xaibench.adapters import quantus
-from xaibench.metric_replay import Case
+from xaibench.metric_parity.replay import Case
 from xaibench.metrics import subsets
 from xaibench.removal import Constant
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xaibench import metric_peer_again as again
-from xaibench import metric_peer_calls as calls
-from xaibench.metric_peer_calls import PeerCall
+from xaibench.metric_parity import again as again
+from xaibench.metric_parity import calls as calls
+from xaibench.metric_parity.calls import PeerCall
 from xaibench.scoring import Scores
 
 Ours = Callable[[Any, Scores], Tensor]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from xaibench.adapters import quantus
-from xaibench.metric_peer_calls import PeerCall
-from xaibench.metric_replay import Case
+from xaibench.metric_parity.calls import PeerCall
+from xaibench.metric_parity.replay import Case
 
 
 def perturbed(name: str, **more: Any) -> PeerCall:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xaibench.metric_replay import Case, Replayed
+from xaibench.metric_parity.replay import Case, Replayed
 
 Output = Callable[[Tensor], float]
 """The explained output of one image (C, H, W)."""

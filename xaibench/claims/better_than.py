@@ -1,0 +1,42 @@
+"""Whether some explainers score better than others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from xaibench.claims.base import row
+from xaibench.claims.score_claim import ScoreClaim
+from xaibench.longtable import Results
+from xaibench.stats import crossed_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetterThan(ScoreClaim):
+    """How much better an explainer scores than another one, image by image; expected above 0.
+
+    One row for each metric, pair and classifier's configuration, with the interval of images crossed with seeds.
+
+    Parameters
+    ----------
+    topic, least_accuracy
+        As for `ScoreClaim`.
+    metrics
+        Labels in the study.
+    explainers, than
+        The labels of the pairs.
+    """
+
+    metrics: tuple[str, ...] = ()
+    explainers: tuple[str, ...] = ()
+    than: tuple[str, ...] = ()
+
+    def rows(self, results: Results) -> Iterable[dict[str, Any]]:
+        """Check the claim."""
+        for metric in self.metrics:
+            for scored in self.scored(results, metric):
+                for first, second in zip(self.explainers, self.than, strict=True):
+                    if {first, second} <= scored.by_explainer.keys():
+                        found = crossed_interval(scored.sign * (scored.by_explainer[first] - scored.by_explainer[second]))
+                        yield row(scored.names | {"explainer": first}, f"{metric} better than that of {second}", found, ">")
