@@ -93,8 +93,11 @@ class Each:
         return (_unit(self.bits(*shape)) * high).to(torch.int64)
 
     def permutation(self, size: int) -> Tensor:
-        """(B, size) int64: a permutation for each image."""
-        return self.bits(size).argsort(dim=1, stable=True)
+        """(B, size) int64: a permutation for each image, the order of 64 random bits."""
+        bits, width = self.bits(size), max(size - 1, 1).bit_length()
+        # The place stands in the last bits, so that numbers are sorted and nothing has to be carried along: several times as fast.
+        place = torch.arange(size, device=bits.device)
+        return _sorted((bits >> width << width) | place) & ((1 << width) - 1)
 
 
 @contextlib.contextmanager
@@ -111,6 +114,11 @@ def global_seed(seed: int) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(legacy)
+
+
+def _sorted(numbers: Tensor) -> Tensor:
+    """Each row in ascending order; on a CPU by numpy, whose sort of integers is vectorized."""
+    return torch.from_numpy(np.sort(numbers.numpy(), axis=1)) if numbers.device.type == "cpu" else numbers.sort(dim=1).values
 
 
 def _wrap(value: int) -> int:
