@@ -72,7 +72,7 @@ def perturbed(network: torch.nn.Module, seed: int) -> torch.nn.Module:
     """A copy with weights that are a little different."""
     draw, other = torch.Generator().manual_seed(seed), copy.deepcopy(network)
     for parameter in other.parameters():
-        parameter.data += 0.1 * parameter.std() * torch.randn(parameter.shape, generator=draw)
+        parameter.data += 0.1 * parameter.abs().mean() * torch.randn(parameter.shape, generator=draw)
     return other
 
 
