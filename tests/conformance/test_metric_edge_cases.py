@@ -59,7 +59,6 @@ CONSTANT = {
     "abpc": 0.0,
     "accuracy_vs_saturation": 0.0,
     "minimal_subset": 0.0,
-    "average_drop": 0.0,
 }
 UNDEFINED = {"sensitivity_n", "faithfulness_correlation", "faithfulness_estimate", "mufidelity", "monotonicity_correlation"}
 
