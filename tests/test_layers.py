@@ -20,7 +20,8 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "datasets models explainers counterfactuals influence metrics adapters training lightning selection explaining scoring altering",
     "environment stages grid planning execution",
     "peers bench metric_parity",
-    "stats blocks tables longtable metric_quality classifiers figures pictures claims report publish tracking shapley_error"
+    "stats blocks tables longtable metric_quality operator_agreement classifiers "
+    "figures pictures claims report publish tracking shapley_error",
     " metric_reliability meta_evaluation reliability_table",
     "cli",
 ]

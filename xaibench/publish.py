@@ -20,6 +20,8 @@ from xaibench.figures import classifier, curves
 from xaibench.figures.quality import quality
 from xaibench.longtable import Results
 from xaibench.metric_quality import markdown, metric_quality
+from xaibench.operator_agreement import OPERATOR, operator_agreement
+from xaibench.operator_agreement import markdown as of_operators
 from xaibench.pictures import Picture, file_name
 from xaibench.tables import aggregate, write
 
@@ -46,7 +48,8 @@ def publish(
     folder
         ``results/<study>``.
     figures
-        Any of ``curves``, ``maps``, ``all_classes``, ``learning_curves``, ``confusion_matrix``, ``metric_quality``.
+        Any of ``curves``, ``maps``, ``all_classes``, ``learning_curves``, ``confusion_matrix``, ``metric_quality``,
+        ``operator_agreement``.
     reference
         Published accuracies, by model and dataset, to stand beside ours.
     claims
@@ -100,6 +103,8 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
         (folder / "claims.md").write_text(to_markdown(load_claims(folder)), encoding="utf-8")
     if "metric_quality" in figures and (folder / SCORES).exists():
         _metric_quality(folder)
+    if "operator_agreement" in figures and (folder / SCORES).exists():
+        _operator_agreement(folder)
     if "curves" in figures and (folder / CURVES).exists():
         found = pd.read_parquet(folder / CURVES)
         for metric, part in found.groupby("metric", sort=True) if len(found) else ():
@@ -132,6 +137,15 @@ def _metric_quality(folder: Path) -> None:
     table.to_csv(folder / "metric_quality.csv", index=False, float_format="%.4g")
     (folder / "metric_quality.md").write_text(markdown(table), encoding="utf-8")
     quality(table, folder / "metric_quality.png")
+
+
+def _operator_agreement(folder: Path) -> None:
+    """Whether metrics agree with themselves under other removal operators, where there are several."""
+    scores = pd.read_parquet(folder / SCORES)
+    table = operator_agreement(scores) if OPERATOR in scores else pd.DataFrame()
+    if len(table):
+        table.to_csv(folder / "operator_agreement.csv", index=False, float_format="%.4g")
+        (folder / "operator_agreement.md").write_text(of_operators(table), encoding="utf-8")
 
 
 def _by_classifier(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
