@@ -21,8 +21,8 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "environment stages grid planning execution",
     "peers bench metric_parity",
     "stats blocks tables longtable metric_quality operator_agreement classifiers "
-    "figures pictures claims report publish tracking shapley_error",
-    " metric_reliability meta_evaluation reliability_table",
+    "figures pictures claims report publish tracking "
+    "shapley_error metric_reliability meta_evaluation reliability_table",
     "cli",
 ]
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units.split()}
