@@ -20,7 +20,7 @@ def long_table(score, higher=True, images=40, seeds=(0, 1, 2), draws=(0,), metri
                 for draw in draws:
                     for image in range(images):
                         value = score(kind, strength, seed, draw, image)
-                        rows.append((f'"{kind}"', str(strength), seed, draw, image, 0, value))
+                        rows.append((f'"{kind}"', str(strength), seed, draw, image, image % 3, value))
     frame = pd.DataFrame(rows, columns=["explainer.kind", "explainer.strength", "seed", "draw", "index", "target", "value"])
     named = {"dataset": "mnist", "model": "cnn", "metric": metric, "metric_family": "faithfulness", "score": "value"}
     return frame.assign(**named, higher_is_better=higher)

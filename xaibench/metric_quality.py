@@ -67,7 +67,7 @@ def _row(names: Any, part: pd.DataFrame) -> dict[str, Any]:
 def _table(part: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Scores by (seed, draw, image, target), a column for each strength, ascending."""
     own = part[part["kind"] == kind]
-    return own.pivot_table(index=["seed", "draw", "index", "target"], columns="strength", values="value", dropna=False, observed=True)
+    return own.set_index(["seed", "draw", "index", "target", "strength"])["value"].unstack("strength")
 
 
 def recovery(scores: Floats) -> Floats:
@@ -87,7 +87,7 @@ def _crossed(values: pd.Series) -> Interval:
 
 
 def _interval(name: str, found: Interval) -> dict[str, float]:
-    return {name: float(found.mean), f"{name}_low": float(found.low), f"{name}_high": float(found.high)}
+    return {name: float(found.mean), f"{name}_low": max(float(found.low), -1.0), f"{name}_high": min(float(found.high), 1.0)}
 
 
 def _better(table: pd.DataFrame) -> float:
