@@ -2,11 +2,12 @@
 
 import copy
 import dataclasses
+import itertools
 from functools import cache, partial
 from typing import Any
 
 import torch
-from conformance_cases import RNG, components, footprint, same
+from conformance_cases import RNG, components, footprint, make_problem, same
 
 from xaibench import cost
 from xaibench.datasets.digits import Digits
@@ -115,3 +116,14 @@ def assert_scores(found: Scores, expected: dict[str, torch.Tensor], rtol: float 
         torch.testing.assert_close(
             value, expected[name], rtol=rtol, atol=atol, equal_nan=True, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def usual(name: str, **changes) -> tuple[Metric, Problem, Attributions]:
+    """A metric, a problem with what it needs, and an explanation that it scores."""
+    metric = metrics()[name]
+    models = ["conv16_conv32_gap", "additive"]
+    for model, kind, masks in itertools.product(models, ["signed", "complete"], [lambda problem: problem, mosaic]):
+        problem = with_helpers(metric, masks(make_problem(model, **changes)), kind)
+        if supported(metric, problem, kind):
+            return metric, problem, explanation(kind, problem)
+    raise AssertionError(f"{name} scores no explanation here: {metric.unsupported(problem, MAPS['signed'])}")

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 import torch
-from conformance_cases import RNG, make_problem, names
-from metric_cases import explanation, metrics, mosaic, supported, with_helpers
+from conformance_cases import RNG, names
+from metric_cases import explanation, metrics, supported, usual, with_helpers
 from torch import nn
 
 from xaibench.problem import Attributions, Problem
@@ -85,11 +85,7 @@ def test_sizes_that_no_patch_divides(name, shape):
 
 @every_metric
 def test_a_map_of_one_pixel_or_of_huge_and_tiny_values(name):
-    metric = metrics()[name]
-    problem = with_helpers(metric, mosaic(make_problem("conv16_conv32_gap")), "complete")
-    if not supported(metric, problem, "complete"):
-        pytest.skip("needs another model")
-    found = explanation("complete", problem)
+    metric, problem, found = usual(name)
     alone = torch.zeros_like(found.values)
     alone[..., 4, 4] = 1.0
     for values in (alone, found.values * 1e-20, found.values * 1e18):

@@ -60,6 +60,18 @@ class Column:
         return f"{texts[0]} ({texts[1]} to {texts[2]})" if self.spread else texts[0]
 
 
+SPEED = (
+    Column("family", "family"),
+    Column("images/s", "images_per_second", SIGNIFICANT),
+    Column("forward per image", "forward", SIGNIFICANT),
+    Column("backward per image", "backward", SIGNIFICANT),
+    Column("limit, images/s", "limit", SIGNIFICANT),
+    Column("ratio to the limit", "ratio", ".2f", spread=True),
+    Column("memory, MiB", "memory", ",.0f"),
+    Column("skipped", "skipped"),
+)
+"""Of explainers and of metrics."""
+
 COLUMNS = {
     "throughput": (
         Column("direction", "direction"),
@@ -69,28 +81,8 @@ COLUMNS = {
         Column("chunk of the rule", "ruled_chunk", "d"),
         Column("its share of the best", "ruled_share", ".2f"),
     ),
-    "explainers": (
-        Column("explainer", "explainer"),
-        Column("family", "family"),
-        Column("images/s", "images_per_second", SIGNIFICANT),
-        Column("forward per image", "forward", SIGNIFICANT),
-        Column("backward per image", "backward", SIGNIFICANT),
-        Column("limit, images/s", "limit", SIGNIFICANT),
-        Column("ratio to the limit", "ratio", ".2f", spread=True),
-        Column("memory, MiB", "memory", ",.0f"),
-        Column("skipped", "skipped"),
-    ),
-    "metrics": (
-        Column("metric", "metric"),
-        Column("family", "family"),
-        Column("images/s", "images_per_second", SIGNIFICANT),
-        Column("forward per image", "forward", SIGNIFICANT),
-        Column("backward per image", "backward", SIGNIFICANT),
-        Column("limit, images/s", "limit", SIGNIFICANT),
-        Column("ratio to the limit", "ratio", ".2f", spread=True),
-        Column("memory, MiB", "memory", ",.0f"),
-        Column("skipped", "skipped"),
-    ),
+    "explainers": (Column("explainer", "explainer"), *SPEED),
+    "metrics": (Column("metric", "metric"), *SPEED),
     "peers": (
         Column("explainer", "explainer"),
         Column("metric", "metric"),
