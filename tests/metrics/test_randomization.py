@@ -20,10 +20,11 @@ from xaibench.explainers.input_x_gradient import InputXGradient
 from xaibench.explainers.smoothgrad import Smoothgrad
 from xaibench.explainers.sobel import Sobel
 from xaibench.metrics import randomization
+from xaibench.metrics.correlations import mean_ranks
 from xaibench.metrics.efficient_mprt import EfficientMprt
 from xaibench.metrics.mprt import Mprt
 from xaibench.metrics.random_logit import RandomLogit
-from xaibench.metrics.similarity import ranks, scaled, standardized, structural_similarity
+from xaibench.metrics.similarity import scaled, standardized, structural_similarity
 from xaibench.metrics.smooth_mprt import SmoothMprt
 from xaibench.models.conv10_conv20_dense50 import Conv10Conv20Dense50
 from xaibench.models.resnet import Resnet
@@ -86,8 +87,8 @@ def test_correlations_are_scipys(ranked, inside):
 
 def test_ranks_are_scipys_and_ties_matter():
     values = tied_maps()[0].flatten(2)
-    assert ranks(values).equal(torch.from_numpy(2 * scipy.stats.rankdata(values.numpy(), axis=2) - 2))
-    assert not ranks(values).equal(torch.from_numpy(2 * scipy.stats.rankdata(values.numpy(), method="min", axis=2) - 2.0))
+    assert mean_ranks(values).equal(torch.from_numpy(scipy.stats.rankdata(values.numpy(), axis=2) - 1))
+    assert not mean_ranks(values).equal(torch.from_numpy(scipy.stats.rankdata(values.numpy(), method="min", axis=2) - 1.0))
 
 
 def loop_ssim(one, other, span):

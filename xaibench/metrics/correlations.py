@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def pearson(one: Tensor, other: Tensor) -> Tensor:
@@ -19,9 +20,13 @@ def spearman(one: Tensor, other: Tensor) -> Tensor:
 
 def mean_ranks(values: Tensor) -> Tensor:
     """(..., N), float64: ranks from 0, ascending; equal values share the mean of their ranks; NaN throughout a row that holds a NaN."""
-    ordered, values = values.sort(dim=-1).values.contiguous(), values.contiguous()
-    below, through = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-    ranks = (below + through - 1).to(torch.float64) / 2
+    ascending, order = values.sort(dim=-1)
+    count = values.shape[-1]
+    place = torch.arange(count, dtype=torch.float64, device=values.device).expand_as(ascending)
+    starts = functional.pad(ascending[..., 1:] != ascending[..., :-1], (1, 1), value=True)
+    first = place.masked_fill(~starts[..., :-1], 0).cummax(dim=-1).values
+    last = place.masked_fill(~starts[..., 1:], count).flip(-1).cummin(dim=-1).values.flip(-1)
+    ranks = torch.empty_like(place, memory_format=torch.contiguous_format).scatter_(-1, order, (first + last) / 2)
     return torch.where(values.isnan().any(dim=-1, keepdim=True), torch.nan, ranks)
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from xaibench.maps import Pooling, pool
+from xaibench.metrics.correlations import mean_ranks
 from xaibench.problem import Attributions, Explainer, Family, Problem
 from xaibench.scoring import Metric, Requires
 
@@ -80,29 +80,18 @@ def standardized(maps: Tensor, counted: Tensor | None = None, ranked: bool = Fal
     """
     values, defined = maps.flatten(2), maps.isfinite().flatten(2).all(2, keepdim=True)
     if counted is None:
-        values = ranks(values) if ranked else values
+        values = mean_ranks(values) if ranked else values
         centered = values - values.mean(2, keepdim=True)
         defined = defined & (values.amin(2, keepdim=True) < values.amax(2, keepdim=True))
     else:
         inside = counted.flatten(2)
         # What does not count ranks behind all that does.
-        values = ranks(values.masked_fill(~inside, torch.inf)) if ranked else values
+        values = mean_ranks(values.masked_fill(~inside, torch.inf)) if ranked else values
         least, most = (values.masked_fill(~inside, end) for end in (torch.inf, -torch.inf))
         mean = values.masked_fill(~inside, 0).sum(2, keepdim=True) / inside.sum(2, keepdim=True)
         centered = (values - mean).masked_fill(~inside, 0)
         defined = defined & (least.amin(2, keepdim=True) < most.amax(2, keepdim=True))
     return (centered / centered.norm(dim=2, keepdim=True)).masked_fill(~defined, torch.nan)
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Twice the ranks from 0 along the last axis, float64; equal values share the mean of their ranks."""
-    ascending, order = values.sort(dim=-1)
-    count = values.shape[-1]
-    place = torch.arange(count, dtype=torch.float64, device=values.device).expand_as(ascending)
-    starts = functional.pad(ascending[..., 1:] != ascending[..., :-1], (1, 1), value=True)
-    first = place.masked_fill(~starts[..., :-1], 0).cummax(dim=-1).values
-    last = place.masked_fill(~starts[..., 1:], count).flip(-1).cummin(dim=-1).values.flip(-1)
-    return torch.empty_like(place, memory_format=torch.contiguous_format).scatter_(-1, order, first + last)
 
 
 def scaled(maps: Tensor) -> Tensor:
