@@ -15,13 +15,14 @@ from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.random import Random
 from xaibench.explainers.smoothgrad import Smoothgrad
+from xaibench.identity import train_key
 from xaibench.models.linear import Linear
 from xaibench.models.mlp import Mlp
 from xaibench.problem import Alteration, Arrays, Attributions, Problem, Training
 from xaibench.removal import Constant, Marginal, TrainingMean, UniformNoise
 from xaibench.seeding import Rng, global_seed
 from xaibench.selection import ExplainOn, background
-from xaibench.stages import Runtime, Stages, train_key
+from xaibench.stages import Runtime, Stages
 from xaibench.store import Store
 from xaibench.training import Trainer, fit, load
 

@@ -16,6 +16,7 @@ from xaibench.datasets.digits import Digits
 from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.kernel_shap import KernelShap
 from xaibench.explainers.sobel import Sobel
+from xaibench.identity import Explaining, evaluate_key, explain_key, predict_key, train_key
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear
@@ -23,7 +24,6 @@ from xaibench.models.mlp import Mlp
 from xaibench.problem import Training
 from xaibench.removal import Blur, Constant
 from xaibench.selection import ExplainOn
-from xaibench.stages import Explaining, evaluate_key, explain_key, predict_key, train_key
 from xaibench.training import Trainer
 
 TRAINING = Training(Digits(), Mlp(), Trainer(), 0)
@@ -118,7 +118,7 @@ def test_a_metrics_version_and_a_stages_version_count(monkeypatch):
     monkeypatch.setattr(Deletion, "version", 99)
     assert {stage for stage in before if cell_keys()[stage] != before[stage]} == {"evaluate"}
     monkeypatch.undo()
-    monkeypatch.setattr("xaibench.stages.VERSIONS", {"train": 1, "predict": 99, "explain": 1, "evaluate": 1})
+    monkeypatch.setattr("xaibench.identity.VERSIONS", {"train": 1, "predict": 99, "explain": 1, "evaluate": 1})
     assert {stage for stage in before if cell_keys()[stage] != before[stage]} == {"predict", "explain", "evaluate"}
 
 

@@ -15,10 +15,11 @@ ROOT = Path(xaibench.__file__).parent
 
 LAYERS = [  # from the lowest to the highest; a module imports from its own layer and from those below
     "component",
-    "problem seeding keys store",
+    "data problem seeding keys store",
     "cost removal maps perturb curves gradients superpixels baselines rewriting imputation alterations",
-    "datasets models explainers counterfactuals influence metrics adapters training lightning selection explaining scoring altering",
-    "environment stages grid planning execution",
+    "datasets models explainers counterfactuals influence metrics adapters training lightning selection explaining scoring altering "
+    "searching autoencoders",
+    "environment payloads identity stages grid planning execution",
     "peers bench metric_parity",
     "stats blocks tables longtable metric_quality operator_agreement classifiers "
     "figures pictures claims report publish tracking "

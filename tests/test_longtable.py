@@ -13,13 +13,14 @@ from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.random import Random
 from xaibench.grid import Entry, Grid
+from xaibench.identity import explain_key, predict_key, train_key
 from xaibench.longtable import PARTS, Results, flat, varying
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear
 from xaibench.removal import Blur, Constant
 from xaibench.selection import ExplainOn
-from xaibench.stages import Runtime, Stages, explain_key, predict_key, train_key
+from xaibench.stages import Runtime, Stages
 from xaibench.stats import crossed_interval
 from xaibench.store import Store
 from xaibench.training import Trainer

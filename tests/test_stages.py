@@ -14,6 +14,7 @@ from xaibench.explainers.grad_cam import GradCam
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.random import Random
+from xaibench.identity import Explaining, evaluate_key, explain_key, predict_key, train_key
 from xaibench.metrics.completeness_error import CompletenessError
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness
@@ -23,7 +24,7 @@ from xaibench.problem import Attributions, Family, Passes, Problem, Training
 from xaibench.scoring import Metric, Scores
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn
-from xaibench.stages import Explaining, Runtime, Stages, UnsupportedError, arrays_of, evaluate_key, explain_key, predict_key, train_key
+from xaibench.stages import Runtime, Stages, UnsupportedError, arrays_of
 from xaibench.store import Store
 from xaibench.training import Trainer
 

@@ -27,12 +27,13 @@ from xaibench.execution import run
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.random import Random
 from xaibench.grid import Entry, Grid
+from xaibench.identity import train_key
 from xaibench.longtable import Results
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.insertion import Insertion
 from xaibench.models.linear import Linear
 from xaibench.selection import ExplainOn
-from xaibench.stages import Runtime, Stages, train_key
+from xaibench.stages import Runtime, Stages
 from xaibench.store import Artifact, Store
 from xaibench.tracking import NoTracker, Wandb
 from xaibench.training import Trainer

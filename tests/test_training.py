@@ -13,12 +13,12 @@ from torch import nn
 from xaibench import lightning, training
 from xaibench.component import ConfigurationError, describe
 from xaibench.datasets.digits import Digits
+from xaibench.identity import train_key
 from xaibench.models.linear import Linear
 from xaibench.models.mlp import Mlp
 from xaibench.models.resnet import Resnet
 from xaibench.problem import Arrays, Model, Recipe, Split, Training
 from xaibench.seeding import global_seed
-from xaibench.stages import train_key
 from xaibench.training import Trained, Trainer, TrainingError, fit, load
 
 CPU = torch.device("cpu")

@@ -82,7 +82,7 @@ def build(spec: Mapping[str, Any], where: str = "") -> Any:
         raise ConfigurationError(f"{where}._target_={target!r}: expected an importable component class ({error})") from error
     if not (isinstance(cls, type) and issubclass(cls, Component)):
         raise ConfigurationError(f"{where}._target_={target!r}: expected a subclass of xaibench.component.Component")
-    known = [field.name for field in dataclasses.fields(cls)]
+    known = [field.name for field in dataclasses.fields(cls) if field.init]
     values: dict[str, Any] = {}
     for key, value in spec.items():
         if key == "_target_":

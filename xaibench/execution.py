@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from xaibench.grid import Cell, Grid
+from xaibench.identity import Explaining, explain_key, predict_key, train_key
 from xaibench.planning import Planned, plan
 from xaibench.problem import Training
-from xaibench.stages import Explaining, Stages, UnsupportedError, explain_key, predict_key, train_key
+from xaibench.stages import Stages, UnsupportedError
 from xaibench.store import Store
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 def run(grid: Grid, stages: Stages, failures: Path, progress: Callable[[Cell], None] = lambda cell: None) -> None:
     """Compute every cell that is not in the store. A failing cell is recorded in `failures` and does not stop the others.
+
+    So is a cell that turns out not to be supported, such as with a helper that is not good enough: its record has no traceback.
 
     A classifier whose failure is on record is not trained again, and its cells fail with it: delete the record to retry. Classifiers
     and explanations of cached cells are restored where they are absent.
@@ -99,7 +102,7 @@ def _classifier(training: Training, stages: Stages, failures: Path) -> dict[str,
 
 
 def failure(key: str, failures: Path) -> dict[str, str] | None:
-    """Message and traceback of the last failure of a cell, an explanation or a classifier, or None."""
+    """Message and traceback ("" where it was skipped) of the last failure of a cell, an explanation or a classifier, or None."""
     path = failures / f"{key}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
@@ -111,6 +114,7 @@ def _attempt(compute: Callable[[], Any], name: str, key: str, failures: Path) ->
         compute()
     except UnsupportedError as error:
         log.warning("skipped %s: %s", name, error)
+        _record(failures, key, name, str(error), "")
     except Exception as error:  # whatever goes wrong in one cell must not stop the others; it is recorded and reported
         message = f"{type(error).__name__}: {error}"
         log.error("failed %s: %s", name, message)

@@ -15,9 +15,11 @@ VERSION = 1
 BLOCK_IMAGES, BLOCK_BYTES = 512, 64 * 2**20
 """Images that are explained at once: at most so many, and at most as many as have attributions of this size."""
 
-FLAGS = ("", "constant", "all zero", "not finite")
-"""What is wrong with a map, by the number that is stored."""
+FLAGS = ("", "constant", "all zero", "not finite", "without a counterfactual", "not asked for")
+"""What is wrong with a map, or with a pair that a counterfactual is looked for, by the number that is stored."""
 
+PAIR_FLAGS = FLAGS[4:]
+"""Those of pairs."""
 
 AXIOMS = {
     "completeness": "the values sum to the change of the output from the baseline (or background) to the image",

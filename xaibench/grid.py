@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from xaibench.component import Component
+from xaibench.identity import Explaining, evaluate_key
 from xaibench.problem import Dataset, Explainer, Model, Training
 from xaibench.scoring import Metric
 from xaibench.selection import ExplainOn
-from xaibench.stages import Explaining, evaluate_key
 from xaibench.training import Trainer
 
 Part = TypeVar("Part", bound=Component)

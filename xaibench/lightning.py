@@ -61,29 +61,31 @@ class ArraysModule(pl.LightningDataModule):
         return Split(split.images.to(self.device), split.labels.to(self.device))
 
 
-class ClassifierModule(pl.LightningModule):
-    """Trains a network with cross-entropy and records loss and accuracy of each epoch in `history`.
+class NetworkModule(pl.LightningModule):
+    """Trains a network and records loss, and a classifier's accuracy, of each epoch in `history`.
 
     Parameters
     ----------
     network
-        Takes images, gives logits.
+        Takes images, gives logits; or, of an autoencoder, images.
     optimizers
         Makes the optimizer and its schedule, stepped once an epoch.
+    reconstructs
+        Whether the loss is the mean squared error of a pixel, instead of the cross-entropy.
     """
 
-    def __init__(self, network: nn.Module, optimizers: Optimizers) -> None:
+    def __init__(self, network: nn.Module, optimizers: Optimizers, reconstructs: bool = False) -> None:
         super().__init__()
-        self.network, self.optimizers_of = network, optimizers
+        self.network, self.optimizers_of, self.reconstructs = network, optimizers, reconstructs
         self.history: list[dict[str, float]] = []
         self._sums: dict[str, Tensor] = {}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
+        """What the network gives."""
         return self.network(images)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
-        """Cross-entropy of a training batch."""
+        """The loss of a training batch."""
         return self._loss(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
@@ -100,7 +102,7 @@ class ClassifierModule(pl.LightningModule):
         row: dict[str, float] = {"epoch": float(self.current_epoch)}
         for part in ("train", "validation"):
             loss, right, count = self._sums[part].tolist()
-            row |= {f"{part}_loss": loss / count, f"{part}_accuracy": right / count}
+            row |= {f"{part}_loss": loss / count} | ({} if self.reconstructs else {f"{part}_accuracy": right / count})
         self.history.append(row)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -110,9 +112,9 @@ class ClassifierModule(pl.LightningModule):
 
     def _loss(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
         images, labels = batch
-        logits = self(images)
-        loss = nn.functional.cross_entropy(logits, labels)
-        right = (logits.detach().argmax(1) == labels).sum()
+        given = self(images)
+        loss = nn.functional.mse_loss(given, images) if self.reconstructs else nn.functional.cross_entropy(given, labels)
+        right = torch.zeros_like(loss) if self.reconstructs else (given.detach().argmax(1) == labels).sum()
         now = torch.stack([loss.detach().double() * len(labels), right.double(), torch.full_like(loss.detach(), len(labels)).double()])
         self._sums[part] = self._sums[part] + now if part in self._sums else now
         return loss
@@ -127,7 +129,7 @@ class KeepBest(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Takes the weights if this epoch is the best so far."""
-        assert isinstance(module, ClassifierModule)
+        assert isinstance(module, NetworkModule)
         loss = module.history[-1]["validation_loss"]
         if loss < self.loss:
             self.loss = loss

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from xaibench.component import Component, describe
-from xaibench.explaining import FLAGS
+from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.grid import Cell, Entry, Grid
-from xaibench.problem import Training
-from xaibench.stages import Explaining, explain_key, predict_key, train_key
+from xaibench.identity import Explaining, explain_key, predict_key, train_key
+from xaibench.problem import Attributions, Training
 from xaibench.stats import crossed_interval
 from xaibench.store import Artifact, Store
 
@@ -104,16 +104,19 @@ class Results:
         return pd.DataFrame(rows)
 
     def quality(self) -> pd.DataFrame:
-        """What is known of the maps before any metric: one row for each explanation.
+        """What is known of the maps, or of the pairs a counterfactual is looked for, before any metric: one row for each explanation.
 
-        Maps, those that are constant, all zero or not finite, and mean and largest completeness error (NaN where none is claimed).
+        How many there are, how many have each flag (NaN where maps, or pairs, cannot have it), and mean and largest completeness error
+        (NaN where none is claimed).
         """
         cells = {cell.explaining: cell for cell, _ in self.found}
         rows = []
         for explaining, explained in self._explaining.items():
             cell = cells[explaining]
             names = {name: self.facts(cell)[name] for name in ("dataset", "model", "trainer", "explainer", "family")}
-            flagged = {name: int((explained.flag == number).sum()) for number, name in enumerate(FLAGS) if name}
+            of_pairs = explaining.explainer.gives is not Attributions
+            known = {*PAIR_FLAGS, "not finite"} if of_pairs else {*FLAGS} - {"", *PAIR_FLAGS}
+            flagged = {name: int((explained.flag == number).sum()) for number, name in enumerate(FLAGS) if name in known}
             error = explained.completeness_error
             errors = {"completeness_error": float(np.mean(error)), "largest_completeness_error": float(np.max(error))}
             rows.append({**names, "seed": cell.seed, "draw": cell.draw, "maps": explained.flag.size, **flagged, **errors})

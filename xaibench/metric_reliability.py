@@ -35,6 +35,7 @@ from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.occlusion import Occlusion
 from xaibench.explainers.saliency import Saliency
+from xaibench.identity import Explaining, predict_key
 from xaibench.meta_evaluation import NAMES, Reliability, Trial, reliability, together, undefined
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.entropy import Entropy
@@ -52,7 +53,7 @@ from xaibench.removal import UniformNoise
 from xaibench.scoring import Metric, scored
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn
-from xaibench.stages import Explaining, Runtime, Stages, predict_key
+from xaibench.stages import Runtime, Stages
 from xaibench.store import Artifact, Store
 from xaibench.training import Trainer
 

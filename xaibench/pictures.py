@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from xaibench.component import Component, NonNegativeInt, PositiveInt
 from xaibench.figures import maps
 from xaibench.figures.signed_parts import signed_parts
+from xaibench.identity import explain_key
 from xaibench.longtable import Results
-from xaibench.stages import arrays_of, explain_key
+from xaibench.stages import arrays_of
 
 
 @dataclass(frozen=True)

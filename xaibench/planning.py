@@ -96,7 +96,7 @@ def _planned(cell: Cell, store: Store) -> Planned:
 def _outlook(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: Explainer, metric: Metric) -> tuple[str, Passes, Passes]:
     """Why a cell must be skipped, or "", and the passes of explaining and scoring: from the architecture and the shapes alone."""
     problem = _blank(dataset, model, explain_on)
-    reason = explainer.unsupported(problem) or metric.unsupported(problem, explainer)
+    reason = scoring.unsupported(metric, explainer, problem)
     return (
         (reason, Passes(), Passes())
         if reason
@@ -111,7 +111,7 @@ def _blank(dataset: Dataset, model: Model, explain_on: ExplainOn) -> Problem:
     count = len(explain_on.indices) if explain_on.indices else explain_on.count or 10_000
     count = min(count, explain_on.per_class * classes) if explain_on.per_class else count
     zeros = torch.zeros(count, dtype=torch.int64)
-    targets = explain_on.classes(zeros, zeros, classes)
+    targets = explain_on.classes(zeros, torch.zeros(count, classes))
     return Problem(
         model=untrained(model, dataset.shape, classes),
         images=torch.zeros(count, *dataset.shape),

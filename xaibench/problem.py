@@ -1,4 +1,4 @@
-"""The contracts between the stages and the components: what is to be explained, explanations, scores, and the abstract components."""
+"""The contracts between the stages and the components: what is to be explained, explanations, trainings, and what an explainer is."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, Literal
+from typing import ClassVar, Generic, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar  # that of Python 3.13: a type variable with a default
 
-from xaibench.component import Component, NonNegativeInt, PositiveFloat, PositiveInt
+from xaibench.component import Component, PositiveInt
+from xaibench.data import Arrays as Arrays
+from xaibench.data import Dataset as Dataset
+from xaibench.data import Model as Model
+from xaibench.data import Recipe as Recipe
+from xaibench.data import Split as Split
 from xaibench.seeding import Rng
 
 VERSION = 1
@@ -29,6 +35,7 @@ class Family(str, Enum):
     SHAPLEY = "Shapley"
     CONTROL = "control"
     DEGRADED = "degraded"
+    SEARCH = "counterfactual search"
 
     FAITHFULNESS = "faithfulness"
     ROBUSTNESS = "robustness"
@@ -36,6 +43,7 @@ class Family(str, Enum):
     COMPLEXITY = "complexity"
     RANDOMIZATION = "randomization"
     AXIOMATIC = "axiomatic"
+    COUNTERFACTUAL = "counterfactual"
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,8 @@ class Problem:
         (B, T, H, W), bool: true relevance where the dataset knows it, or None.
     helpers
         Trained helpers that the component declared, by name.
+    training_data
+        All training images and their labels, in the host's memory whatever the device; None where there are none.
     chunk
         How many images go through the model at once: `cost.chunk_size`, a fixed rule.
     """
@@ -75,6 +85,7 @@ class Problem:
     probabilities: Tensor | None = None
     masks: Tensor | None = None
     helpers: Mapping[str, nn.Module] = field(default_factory=dict)
+    training_data: Split | None = None
     chunk: int = 256
 
     def __post_init__(self) -> None:
@@ -122,7 +133,39 @@ class Attributions:
         return dataclasses.replace(self, values=self.values[rows], total=None if self.total is None else self.total[rows])
 
 
-Explanation = Attributions  # counterfactuals and influence join this union
+@dataclass(frozen=True)
+class Counterfactuals:
+    """For each (image, target) an image, as close to it as the method gets, that the classifier takes for the target.
+
+    Attributes
+    ----------
+    images
+        (B, T, C, H, W), float32, in [0, 1]: what the method proposes, found or not.
+    found, asked
+        (B, T), bool: whether the proposal is one, by the rule of `searching.verdict`; and whether there was anything to look for: not
+        where the target is the predicted class. Such a pair is never found.
+    forward, backward
+        (B, T), int64: passes through the classifier that the pair took, without the one that decides `found`.
+    again
+        Explains another problem in the same way; None where the images came from outside.
+    """
+
+    images: Tensor
+    found: Tensor
+    asked: Tensor
+    forward: Tensor
+    backward: Tensor
+    again: Callable[[Problem], Counterfactuals] | None = None
+
+    def take(self, rows: Tensor | slice) -> Counterfactuals:
+        """The explanations of some of the images."""
+        names = ("images", "found", "asked", "forward", "backward")
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+
+Explanation = Attributions  # the kind that most explainers give, and most metrics score
+
+Kind = TypeVar("Kind", Attributions, Counterfactuals, default=Attributions)
 
 
 @dataclass(frozen=True)
@@ -134,72 +177,6 @@ class Passes:
 
     def __add__(self, other: Passes) -> Passes:
         return Passes(self.forward + other.forward, self.backward + other.backward)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images (N, C, H, W), float32 in [0, 1], and their labels (N,), int64."""
-
-    images: Tensor
-    labels: Tensor
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """A dataset's content. `validation` is cut from the training data; `test` is for evaluation only.
-
-    `test_masks`, where the true relevance is known, is bool: (N, H, W) for all classes alike, or (N, K, H, W), one for each class.
-    """
-
-    train: Split
-    validation: Split
-    test: Split
-    test_masks: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Dataset(Component):
-    """Images with classes. `subset_seed` chooses the test images that are explained, the same ones for every model and seed."""
-
-    subset_seed: ClassVar[int] = 0
-    has_masks: ClassVar[bool] = False
-    shape: ClassVar[tuple[int, int, int]]
-    classes: ClassVar[tuple[str, ...]]
-
-    @abstractmethod
-    def checksum(self) -> str:
-        """Identifies the content: part of every key that depends on the data."""
-
-    @abstractmethod
-    def load(self) -> Arrays:
-        """Read (or download) and verify the data."""
-
-
-@dataclass(frozen=True)
-class Recipe(Component):
-    """How a network is trained unless the trainer says otherwise: the settings of its source, where the source gives them."""
-
-    optimizer: Literal["adam", "adamw", "sgd", "adadelta"] = "adam"
-    learning_rate: PositiveFloat = 1e-3
-    epochs: PositiveInt = 10
-    batch_size: PositiveInt = 128
-    keep: Literal["best", "last"] = "best"
-    patience: NonNegativeInt = 0
-
-
-@dataclass(frozen=True)
-class Model(Component):
-    """A network's architecture."""
-
-    recipe: ClassVar[Recipe] = Recipe()
-
-    @abstractmethod
-    def build(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """A freshly initialized network that takes images in [0, 1] of this shape and gives `classes` logits."""
-
-    def unsupported(self, image_shape: tuple[int, int, int], classes: int) -> str | None:
-        """Why this network cannot take such images, or None."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -225,7 +202,7 @@ class Alteration(Component):
 
 @dataclass(frozen=True)
 class Training:
-    """A classifier, or a helper, to be trained: what `needs` returns and the train stage makes.
+    """A network to be trained: a classifier, or a helper that `needs` returns; the train stage makes it.
 
     Attributes
     ----------
@@ -237,6 +214,10 @@ class Training:
         The classifier that comes before.
     fine_tune
         Whether training starts from the weights of `origin`.
+    only
+        Train on images of this class alone; None takes all.
+    procedure
+        How it is trained, where it is not fitted to labels or images: it sees the classifier `origin`.
     """
 
     dataset: Dataset
@@ -246,18 +227,37 @@ class Training:
     alteration: Alteration | None = None
     origin: Training | None = None
     fine_tune: bool = False
+    only: int | None = None
+    procedure: Procedure | None = None
 
     def __post_init__(self) -> None:
-        if (self.alteration is not None or self.fine_tune) and self.origin is None:
-            raise ValueError("Training.origin=None: expected the classifier that is altered or fine-tuned")
+        if (self.alteration is not None or self.fine_tune or self.procedure is not None) and self.origin is None:
+            raise ValueError("Training.origin=None: expected the classifier that comes before")
 
 
 @dataclass(frozen=True)
-class Explainer(Component):
+class Procedure(Component):
+    """A way to train a helper with the classifier that is explained, such as reinforcement learning."""
+
+    def needs(self, training: Training) -> Mapping[str, Training]:
+        """Trained helpers by name, beside the classifier."""
+        return {}
+
+    @abstractmethod
+    def __call__(
+        self, network: nn.Module, classifier: nn.Module, helpers: Mapping[str, nn.Module], arrays: Arrays, rng: Rng, progress: bool
+    ) -> Mapping[str, Tensor]:
+        """Train the network, freshly initialized and on its device, in place; returns its history, (epochs,) each, by column."""
+
+
+@dataclass(frozen=True)
+class Explainer(Component, Generic[Kind]):
     """Explains a classifier's output for images and targets.
 
     Attributes
     ----------
+    gives
+        Of the class: the kind of explanation.
     family, paper, claims
         Of the class: its family, its paper, and the axioms that it keeps, of `explaining.AXIOMS`.
     exact_passes
@@ -266,6 +266,7 @@ class Explainer(Component):
         What is explained: the target's logit (default), probability or log-probability.
     """
 
+    gives: ClassVar[type] = Attributions
     family: ClassVar[Family]
     paper: ClassVar[str] = ""
     claims: ClassVar[frozenset[str]] = frozenset()
@@ -278,7 +279,7 @@ class Explainer(Component):
         return {}
 
     def unsupported(self, problem: Problem) -> str | None:
-        """Why this problem cannot be explained, or None. It is reported in the plan and in the tables, never raised."""
+        """Why this problem cannot be explained, or None: reported, not raised. Asked of a plan, without helpers, and before explaining."""
         return None if problem.model is not None else "needs a model, and only predictions are known"
 
     @abstractmethod
@@ -286,7 +287,7 @@ class Explainer(Component):
         """The forward and backward passes that the call will take."""
 
     @abstractmethod
-    def __call__(self, problem: Problem, rng: Rng) -> Explanation:
+    def __call__(self, problem: Problem, rng: Rng) -> Kind:
         """Explain every (image, target)."""
 
 

@@ -183,7 +183,7 @@ def _classifiers(table: pd.DataFrame) -> str:
 
 def _quality(table: pd.DataFrame) -> str:
     """Markdown: for each explainer, over seeds and draws, how many maps say nothing and how far sums are from what they should be."""
-    flags = [name for name in FLAGS if name]
+    flags = [name for name in FLAGS if name in table]
     heads = ["dataset", "model", "explainer", "maps", *flags, "completeness error, mean", "largest"]
     lines = ["Maps that are constant, all zero or not finite, and |sum of the map - what it claims to sum to| in output units.", ""]
     lines += [f"| {' | '.join(heads)} |", f"| --- | --- | --- |{' ---: |' * (len(heads) - 3)}"]

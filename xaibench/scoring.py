@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar, Generic
 
 import torch
 from torch import Tensor
 
 from xaibench.component import Component
 from xaibench.explaining import blocks
-from xaibench.problem import Attributions, Explainer, Explanation, Family, Passes, Problem, Training
+from xaibench.problem import Attributions, Counterfactuals, Explainer, Family, Kind, Passes, Problem, Training
 from xaibench.seeding import Rng
 
 VERSION = 1
@@ -48,7 +48,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Metric(Component):
+class Metric(Component, Generic[Kind]):
     """Scores explanations, one number per (image, target).
 
     Attributes
@@ -71,11 +71,11 @@ class Metric(Component):
     requires: ClassVar[frozenset[Requires]] = frozenset()
     set_level: ClassVar[bool] = False
 
-    def needs(self, training: Training, explainer: Explainer) -> Mapping[str, Training]:
+    def needs(self, training: Training, explainer: Explainer[Kind]) -> Mapping[str, Training]:
         """Trained helpers by name, for explanations of this classifier by this explainer."""
         return {}
 
-    def unsupported(self, problem: Problem, explainer: Explainer) -> str | None:
+    def unsupported(self, problem: Problem, explainer: Explainer[Kind]) -> str | None:
         """Why the explanations of this explainer cannot be scored, or None."""
         if problem.model is None and self.requires - {Requires.MASKS}:
             return "needs a model, and only predictions are known"
@@ -83,16 +83,23 @@ class Metric(Component):
             return "needs true masks, and the dataset has none"
         return None
 
-    def passes(self, problem: Problem, explainer: Explainer) -> Passes:
+    def passes(self, problem: Problem, explainer: Explainer[Kind]) -> Passes:
         """The forward and backward passes through the classifier, or a copy of it, that the call will take; none by default."""
         return Passes()
 
     @abstractmethod
-    def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
+    def __call__(self, problem: Problem, explanation: Kind, rng: Rng) -> Scores:
         """Score every (image, target)."""
 
 
-def scored(metric: Metric, problem: Problem, explanation: Attributions, rng: Rng) -> Scores:
+def unsupported(metric: Metric[Any], explainer: Explainer[Any], problem: Problem) -> str | None:
+    """Why this metric cannot score the explanations that this explainer gives of a problem, or None."""
+    if metric.scores is not explainer.gives:
+        return f"scores {metric.scores.__name__.lower()}, and the explainer gives {explainer.gives.__name__.lower()}"
+    return explainer.unsupported(problem) or metric.unsupported(problem, explainer)
+
+
+def scored(metric: Metric[Any], problem: Problem, explanation: Attributions | Counterfactuals, rng: Rng) -> Scores:
     """The scores of all images, block by block, unless the metric looks at all of them at once by definition."""
     found = [metric(problem.take(rows), explanation.take(rows), rng) for rows in _parts(metric, problem)]
     if not found:
@@ -102,10 +109,10 @@ def scored(metric: Metric, problem: Problem, explanation: Attributions, rng: Rng
     return Scores(values, curves, found[0].fractions)
 
 
-def declared_passes(metric: Metric, problem: Problem, explainer: Explainer) -> Passes:
+def declared_passes(metric: Metric[Any], problem: Problem, explainer: Explainer[Any]) -> Passes:
     """The passes that `scored` will take."""
     return sum((metric.passes(problem.take(rows), explainer) for rows in _parts(metric, problem)), Passes())
 
 
-def _parts(metric: Metric, problem: Problem) -> Iterator[slice]:
+def _parts(metric: Metric[Any], problem: Problem) -> Iterator[slice]:
     return iter([slice(None)]) if metric.set_level else blocks(problem)

@@ -36,7 +36,8 @@ class ExplainOn(Component):
     correct
         Only rightly (true) or wrongly (false) classified images.
     targets
-        The classes to explain: the ``predicted`` one, the true ``label``, ``all``, or a list of classes.
+        The classes to explain: the ``predicted`` one, the true ``label``, the ``second`` most likely, ``all``, all ``others`` than the
+        predicted one (ascending), or a list of classes.
     background
         How many training images, drawn with `subset_seed`, stand for "absent".
     """
@@ -48,7 +49,7 @@ class ExplainOn(Component):
     true_class: tuple[NonNegativeInt, ...] | None = None
     predicted_class: tuple[NonNegativeInt, ...] | None = None
     correct: bool | None = None
-    targets: Literal["predicted", "label", "all"] | tuple[NonNegativeInt, ...] = "predicted"
+    targets: Literal["predicted", "label", "second", "all", "others"] | tuple[NonNegativeInt, ...] = "predicted"
     background: PositiveInt = 100
 
     def rows(self, labels: Tensor, predicted: Tensor, subset_seed: int) -> Tensor:
@@ -71,12 +72,18 @@ class ExplainOn(Component):
             raise ConfigurationError(f"explain_on={self}: expected conditions that at least one test image meets")
         return chosen.sort().values
 
-    def classes(self, labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
-        """(B, T): the classes to explain for images with these labels and predictions."""
+    def classes(self, labels: Tensor, logits: Tensor) -> Tensor:
+        """(B, T): the classes to explain for images with these labels (B,) and logits (B, K)."""
+        classes, predicted = logits.shape[1], logits.argmax(1)
         if self.targets == "predicted":
             return predicted[:, None]
         if self.targets == "label":
             return labels[:, None]
+        if self.targets == "second":
+            return logits.scatter(1, predicted[:, None], -torch.inf).argmax(1, keepdim=True)
+        every = torch.arange(classes).expand(len(labels), -1)
+        if self.targets == "others":
+            return every[every != predicted[:, None]].reshape(len(labels), classes - 1)
         chosen = tuple(range(classes)) if self.targets == "all" else tuple(int(target) for target in self.targets)
         if not chosen or max(chosen) >= classes:
             raise ConfigurationError(f"explain_on.targets={self.targets}: expected classes below {classes}")

@@ -31,12 +31,13 @@ from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.kernel_shap import KernelShap
 from xaibench.explainers.permutation_shapley import PermutationShapley, permutations
 from xaibench.figures import style
+from xaibench.identity import Explaining
 from xaibench.models.conv10_conv20_dense50 import Conv10Conv20Dense50
 from xaibench.problem import Explainer, Output, Problem, Training
 from xaibench.removal import Constant
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn
-from xaibench.stages import Explaining, Runtime, Stages
+from xaibench.stages import Runtime, Stages
 from xaibench.store import Store
 from xaibench.superpixels import Pixels, Squares, Superpixels
 from xaibench.training import Trainer

@@ -11,42 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xaibench import altering, keys
-from xaibench.component import Component, ConfigurationError
+from xaibench import altering, payloads
+from xaibench.component import ConfigurationError
 from xaibench.cost import Cost, chunk_size, measure
 from xaibench.environment import environment
-from xaibench.explaining import completeness_error, explained, flags
+from xaibench.identity import Explaining, evaluate_key, explain_key, predict_key, train_key
 from xaibench.perturb import logits
-from xaibench.problem import Arrays, Attributions, Dataset, Explainer, Problem, Training
-from xaibench.scoring import Metric, Scores, scored
+from xaibench.problem import Arrays, Dataset, Problem, Training
+from xaibench.scoring import Metric, Scores, scored, unsupported
 from xaibench.seeding import Rng
-from xaibench.selection import ExplainOn, background
+from xaibench.selection import background
 from xaibench.store import Artifact, Store
-from xaibench.training import Trainer, fit, load
-
-VERSIONS = {"train": 1, "predict": 2, "explain": 2, "evaluate": 1}
-"""Part of every key: raised when a stage itself, and no component or shared module, gives other results."""
+from xaibench.training import Trained, Trainer, fit, fit_by, load, of_class
 
 log = logging.getLogger(__name__)
 
 
 class UnsupportedError(Exception):
     """A component cannot work on this problem; the message says why."""
-
-
-@dataclass(frozen=True)
-class Explaining:
-    """An explanation's identity: a classifier, the images and classes, the explainer, and the draw."""
-
-    training: Training
-    explain_on: ExplainOn
-    explainer: Explainer
-    draw: int = 0
-
-    @property
-    def rng(self) -> Rng:
-        """The explainer's draws."""
-        return Rng(self.training.seed, self.draw, type(self.explainer).__name__)
 
 
 @dataclass(frozen=True)
@@ -77,43 +59,6 @@ class Runtime:
             raise ConfigurationError(f"runtime.device={self.device!r}: expected auto, cpu, or a GPU that is there ({error})") from error
 
 
-def train_key(training: Training) -> tuple[str, dict[str, Any]]:
-    """Key and spec of a trained classifier."""
-    trainer = training.trainer
-    assert isinstance(trainer, Trainer)
-    parts: dict[str, Component] = {"dataset": training.dataset, "model": training.model, "trainer": trainer.resolve(training.model.recipe)}
-    parents, more = {}, {"checksum": training.dataset.checksum(), "seed": training.seed}
-    if training.origin is not None:
-        parents, more["fine_tune"] = {"origin": train_key(training.origin)[0]}, training.fine_tune
-    if training.alteration is not None:
-        parts["alteration"], more["altering"] = training.alteration, altering.VERSION
-    spec = _spec("train", parts, parents, **more)
-    return keys.digest(spec), spec
-
-
-def predict_key(training: Training) -> tuple[str, dict[str, Any]]:
-    """Key and spec of a classifier's logits on the test set."""
-    spec = _spec("predict", {}, {"train": train_key(training)[0]})
-    return keys.digest(spec), spec
-
-
-def explain_key(explaining: Explaining) -> tuple[str, dict[str, Any]]:
-    """Key and spec of explanations."""
-    parts = {"explainer": explaining.explainer, "explain_on": explaining.explain_on}
-    parents = {"predict": predict_key(explaining.training)[0]} | _helper_keys(explaining.explainer.needs(explaining.training))
-    spec = _spec("explain", parts, parents, seed=explaining.training.seed, draw=explaining.draw)
-    return keys.digest(spec), spec
-
-
-def evaluate_key(explaining: Explaining, metric: Metric) -> tuple[str, dict[str, Any]]:
-    """Key and spec of a metric's scores."""
-    parents = {"explain": explain_key(explaining)[0]} | _helper_keys(metric.needs(explaining.training, explaining.explainer))
-    spec = keys.spec(
-        "evaluate", {"metric": metric, "version": metric.version}, parents, seed=explaining.training.seed, draw=explaining.draw
-    )
-    return keys.digest(spec), spec
-
-
 @dataclass(frozen=True)
 class Stages:
     """Runs stages against a store.
@@ -134,19 +79,11 @@ class Stages:
         """Weights (`weights.NAME`) and history (`history.COLUMN`)."""
 
         def compute() -> Artifact:
-            dataset, trainer = training.dataset, training.trainer
-            assert isinstance(trainer, Trainer)
-            how = f" ({type(training.alteration).__name__})" if training.alteration else ""
-            log.info("training %s on %s, seed %d%s", type(training.model).__name__, type(dataset).__name__, training.seed, how)
+            special = training.alteration or training.procedure
+            how = (f" ({type(special).__name__})" if special else "") + ("" if training.only is None else f" (class {training.only})")
+            log.info("training %s on %s, seed %d%s", type(training.model).__name__, type(training.dataset).__name__, training.seed, how)
             with measure() as cost:
-                arrays, device, start = arrays_of(dataset), self.runtime.torch_device(), None
-                if training.origin is not None and training.fine_tune:
-                    start = self.train(training.origin).group("weights")
-                if training.origin is not None and training.alteration is not None:
-                    arrays = altering.altered(
-                        training.alteration, arrays, dataset, self.network(training.origin), training.seed, train_key(training.origin)[0]
-                    )
-                trained = fit(training.model, arrays, len(dataset.classes), trainer, training.seed, device, self.runtime.progress, start)
+                trained = self._trained(training)
             weights = {f"weights.{name}": value for name, value in trained.weights.items()}
             history = {f"history.{column}": value for column, value in trained.history.items()}
             return Artifact(weights | history, self._provenance(cost))
@@ -171,40 +108,29 @@ class Stages:
         return self._stage("predict", predict_key(training), compute)
 
     def explain(self, explaining: Explaining) -> Artifact:
-        """`values` (B, T, C or 1, H, W), `index` (B,), `targets` and `flag` (B, T) (`explaining.FLAGS`).
-
-        Of methods that claim completeness also `total` and `completeness_error` (B, T).
-        """
+        """What `payloads.tensors` gives, with `index` (B,) and `targets` (B, T)."""
 
         def compute() -> Artifact:
-            problem = self.problem(explaining, {})
-            reason = explaining.explainer.unsupported(problem)
-            if reason:
-                raise UnsupportedError(reason)
-            problem = replace(problem, helpers=self._helpers(explaining.explainer.needs(explaining.training)))
+            explainer = explaining.explainer
+            problem = self._fit(self.problem(explaining, {}), explainer.unsupported, explainer.needs(explaining.training))
             with measure(problem.model) as cost:
-                explanation = explained(explaining.explainer, problem, explaining.rng)
-            tensors = {"values": explanation.values, "index": problem.index, "targets": problem.targets, "flag": flags(explanation)}
-            if explanation.total is not None:
-                tensors |= {"total": explanation.total, "completeness_error": completeness_error(explanation)}
+                explanation = payloads.explained(explainer, problem, explaining.rng)
+            tensors = payloads.tensors(explanation) | {"index": problem.index, "targets": problem.targets}
             return Artifact(tensors, self._provenance(cost))
 
         return self._stage("explain", explain_key(explaining), compute)
 
-    def evaluate(self, explaining: Explaining, metric: Metric) -> Artifact:
+    def evaluate(self, explaining: Explaining, metric: Metric[Any]) -> Artifact:
         """`values.NAME` (B, T), `curves.NAME` (B, T, S + 1), `fractions` (S + 1,), `index` and `targets`."""
 
         def compute() -> Artifact:
+            explainer, training = explaining.explainer, explaining.training
             found = self.explain(explaining)
-            problem = self.problem(explaining, {})
-            reason = metric.unsupported(problem, explaining.explainer)
-            if reason:
-                raise UnsupportedError(reason)
-            problem = replace(problem, helpers=self._helpers(metric.needs(explaining.training, explaining.explainer)))
-            device, total = problem.images.device, found.tensors.get("total")
-            again = partial(_again, explaining, self._helpers(explaining.explainer.needs(explaining.training)))
-            explanation = Attributions(found.tensors["values"].to(device), None if total is None else total.to(device), again)
-            rng = Rng(explaining.training.seed, explaining.draw, type(metric).__name__)
+            why = partial(unsupported, metric, explainer)
+            problem = self._fit(self.problem(explaining, {}), why, metric.needs(training, explainer))
+            again = partial(_again, explaining, self._helpers(explainer.needs(training)))
+            explanation = payloads.restored(found.tensors, problem.images.device, again)
+            rng = Rng(training.seed, explaining.draw, type(metric).__name__)
             with measure(problem.model, *problem.helpers.values()) as cost:
                 scores = scored(metric, problem, explanation, rng)
             return Artifact(_score_tensors(scores, problem), self._provenance(cost))
@@ -224,7 +150,7 @@ class Stages:
         labels, predicted, seed = arrays.test.labels, found.argmax(1), training.dataset.subset_seed
         rows = explain_on.rows(labels, predicted, seed)
         network, masks = self.network(training), arrays.test_masks
-        targets = explain_on.classes(labels[rows], predicted[rows], len(training.dataset.classes))
+        targets = explain_on.classes(labels[rows], found[rows])
         return Problem(
             model=network,
             images=arrays.test.images[rows].to(device),
@@ -235,8 +161,34 @@ class Stages:
             probabilities=found[rows].softmax(1).to(device),
             masks=None if masks is None else _masks_of(masks[rows], targets).to(device),
             helpers=self._helpers(needs),
+            training_data=arrays.train,
             chunk=chunk_size(network, training.dataset.shape, device),
         )
+
+    def _trained(self, training: Training) -> Trained:
+        """Fit the network to labels or images, altered or of one class alone where that is asked for, or by its own procedure."""
+        dataset, model, trainer, seed, origin = training.dataset, training.model, training.trainer, training.seed, training.origin
+        assert isinstance(trainer, Trainer)
+        arrays, classes, start, progress = arrays_of(dataset), len(dataset.classes), None, self.runtime.progress
+        if training.only is not None:
+            arrays = of_class(arrays, training.only)
+        if origin is not None and training.procedure is not None:
+            helpers = self._helpers(training.procedure.needs(origin))
+            return fit_by(training.procedure, model, arrays, classes, self.network(origin), helpers, seed, progress)
+        if origin is not None and training.fine_tune:
+            start = self.train(origin).group("weights")
+        if origin is not None and training.alteration is not None:
+            arrays = altering.altered(training.alteration, arrays, dataset, self.network(origin), seed, train_key(origin)[0])
+        return fit(model, arrays, classes, trainer, seed, self.runtime.torch_device(), progress, start)
+
+    def _fit(self, problem: Problem, unsupported: Callable[[Problem], str | None], needs: Mapping[str, Training]) -> Problem:
+        """The problem with helpers, which are trained only if it is supported without; it may be unsupported with them."""
+        for helpers in ({}, needs) if needs else ({},):
+            problem = replace(problem, helpers=self._helpers(helpers))
+            reason = unsupported(problem)
+            if reason:
+                raise UnsupportedError(reason)
+        return problem
 
     def _helpers(self, needs: Mapping[str, Training]) -> dict[str, nn.Module]:
         return {name: self.network(helper) for name, helper in needs.items()}
@@ -258,13 +210,9 @@ def arrays_of(dataset: Dataset) -> Arrays:
     return dataset.load()
 
 
-def _spec(stage: str, component: Any, parents: dict[str, str], **more: Any) -> dict[str, Any]:
-    return keys.spec(stage, component, parents, stage_version=VERSIONS[stage], **more)
-
-
-def _again(explaining: Explaining, helpers: Mapping[str, nn.Module], problem: Problem) -> Attributions:
+def _again(explaining: Explaining, helpers: Mapping[str, nn.Module], problem: Problem) -> Any:
     """Explains another problem as `explaining` does."""
-    return explained(explaining.explainer, replace(problem, helpers=helpers), explaining.rng)
+    return payloads.explained(explaining.explainer, replace(problem, helpers=helpers), explaining.rng)
 
 
 def _masks_of(masks: Tensor, targets: Tensor) -> Tensor:
@@ -272,10 +220,6 @@ def _masks_of(masks: Tensor, targets: Tensor) -> Tensor:
     if masks.dim() == 3:
         return masks[:, None].expand(-1, targets.shape[1], -1, -1)
     return masks[torch.arange(len(targets))[:, None], targets]
-
-
-def _helper_keys(needs: Mapping[str, Training]) -> dict[str, str]:
-    return {f"helper.{name}": train_key(training)[0] for name, training in sorted(needs.items())}
 
 
 def _score_tensors(scores: Scores, problem: Problem) -> dict[str, Tensor]:

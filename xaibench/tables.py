@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from xaibench.blocks import WIDTH, Block, Cell, blocks, natural, plain
+from xaibench.explaining import PAIR_FLAGS
 from xaibench.stats import crossed_interval
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def aggregate(long: pd.DataFrame) -> pd.DataFrame:
     """Mean of each score with its 95 % interval over images crossed with seeds.
 
     Draws are averaged within (image, seed, target), then targets within (image, seed); one undefined value makes the image undefined for
-    that seed. Only images that every seed has enter, and of these only those defined for every seed (`stats.crossed_interval`).
+    that seed. But a pair that has no value because there is no counterfactual, or none was asked for, is left out, and counted. Only
+    images that every seed has enter, and of these only those defined for every seed (`stats.crossed_interval`).
 
     Parameters
     ----------
@@ -75,7 +77,7 @@ def aggregate(long: pd.DataFrame) -> pd.DataFrame:
         first = frame[frame.duplicated(["cell", *PLACES])].iloc[0]
         raise ValueError(f"repeated row {dict(first[[*KEYS, *PLACES]])}: expected each (cell, seed, draw, index, target) once")
     heads = frame.drop_duplicates("cell").set_index("cell")[[*KEYS, *FACTS]].astype(object)
-    scores = _mean(_mean(frame, ["cell", "seed", "index", "target"]), ["cell", "seed", "index"])
+    scores = _mean(_mean(_there(frame), ["cell", "seed", "index", "target"]), ["cell", "seed", "index"])
     scores = scores.join(heads.groupby([key for key in KEYS if key != "explainer"], sort=False).ngroup().rename("block"), on="cell")
     flagged = _flagged(frame)
     available = scores.groupby("block")[["index", "seed"]].nunique()
@@ -158,6 +160,12 @@ def _check(long: pd.DataFrame) -> None:
             raise ValueError(f"{owner} with several values of {fact}: {'; '.join(found)}; expected one each")
 
 
+def _there(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows without those that have no value for want of a counterfactual; of a cell that would have none left, all."""
+    absent = frame["value"].isna() & frame["flag"].isin(PAIR_FLAGS)
+    return frame[~absent | absent.groupby(frame["cell"]).transform("all")]
+
+
 def _mean(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Mean of `value` in each group, NaN where one of its values is."""
     groups = frame.groupby(by, sort=False)["value"].agg(["mean", "count", "size"])
@@ -165,12 +173,12 @@ def _mean(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _flagged(frame: pd.DataFrame) -> dict[Any, str]:
-    """Which maps of a cell are constant, all zero or not finite, in words; cells without such maps are left out."""
+    """How many maps or pairs of a cell are flagged, in words; cells without such are left out."""
     found: dict[Any, str] = {}
     sizes = frame.groupby("cell", sort=False).size()
     flagged = frame[frame["flag"] != ""].assign(flag=lambda part: part["flag"].astype(str))
     for row in flagged.groupby(["cell", "flag"], sort=True).size().reset_index(name="count").to_dict("records"):
-        text = f"{row['count']} of {sizes[row['cell']]} maps are {row['flag']}"
+        text = f"{row['count']} of {sizes[row['cell']]} {'pairs' if row['flag'] in PAIR_FLAGS else 'maps'} are {row['flag']}"
         found[row["cell"]] = "; ".join(filter(None, [found.get(row["cell"], ""), text]))
     return found
 

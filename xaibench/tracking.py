@@ -20,8 +20,9 @@ import torch
 
 from xaibench.component import Component, describe
 from xaibench.grid import Cell
+from xaibench.identity import explain_key, train_key
 from xaibench.keys import digest
-from xaibench.stages import arrays_of, explain_key, train_key
+from xaibench.stages import arrays_of
 from xaibench.store import Artifact
 
 if TYPE_CHECKING:

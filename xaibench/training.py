@@ -8,7 +8,7 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from xaibench.component import Component, ConfigurationError, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UserError
-from xaibench.problem import Arrays, Model, Recipe
-from xaibench.seeding import global_seed
+from xaibench.problem import Arrays, Model, Procedure, Recipe, Split
+from xaibench.seeding import Rng, global_seed
 
 VERSION = 1
 
@@ -109,7 +109,7 @@ def fit(
     """
     import pytorch_lightning as pl
 
-    from xaibench.lightning import ArraysModule, ClassifierModule, KeepBest
+    from xaibench.lightning import ArraysModule, KeepBest, NetworkModule
 
     recipe, device = trainer.resolve(model.recipe).recipe(), trainer.device(device)
     channels, height, width = arrays.train.images.shape[1:]
@@ -118,7 +118,7 @@ def fit(
         if start is not None:
             network.load_state_dict(start)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module = ClassifierModule(network, lambda net: _optimizer(net, trainer, recipe))
+        module = NetworkModule(network, lambda net: _optimizer(net, trainer, recipe), model.reconstructs)
         best = KeepBest()
         stop = pl.callbacks.EarlyStopping("validation_loss", patience=recipe.patience)
         runner = pl.Trainer(
@@ -141,6 +141,44 @@ def fit(
     if not weights or not all(map(math.isfinite, losses)):
         raise TrainingError(f"trainer.learning_rate={recipe.learning_rate}: expected finite losses, got {losses}; try a smaller one")
     return Trained({name: value.detach().cpu().contiguous() for name, value in weights.items()}, history)
+
+
+def fit_by(
+    procedure: Procedure,
+    model: Model,
+    arrays: Arrays,
+    classes: int,
+    classifier: nn.Module,
+    helpers: Mapping[str, nn.Module],
+    seed: int,
+    progress: bool = False,
+) -> Trained:
+    """Train a network from new weights by a procedure of its own, on the classifier's device.
+
+    Raises
+    ------
+    TrainingError
+        If a column of the history is not finite.
+    """
+    channels, height, width = arrays.train.images.shape[1:]
+    with global_seed(seed):
+        network = model.build((channels, height, width), classes).to(next(classifier.parameters()).device)
+        history = procedure(network, classifier, helpers, arrays, Rng(seed, 0, type(procedure).__name__), progress)
+    wrong = [column for column, values in history.items() if not values.isfinite().all()]
+    if wrong:
+        raise TrainingError(f"{procedure}: expected finite losses, got others in {', '.join(wrong)}; try a smaller learning rate")
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    return Trained(weights, {column: values.double().cpu() for column, values in history.items()})
+
+
+def of_class(arrays: Arrays, label: int) -> Arrays:
+    """The arrays with only those training and validation images that have this label."""
+
+    def part(split: Split) -> Split:
+        rows = split.labels == label
+        return Split(split.images[rows], split.labels[rows])
+
+    return Arrays(part(arrays.train), part(arrays.validation), arrays.test, arrays.test_masks)
 
 
 def load(model: Model, image_shape: tuple[int, int, int], classes: int, weights: dict[str, Tensor], device: torch.device) -> nn.Module:

@@ -23,13 +23,14 @@ from xaibench.datasets.digits import Digits
 from xaibench.execution import run
 from xaibench.explainers.input_x_gradient import InputXGradient
 from xaibench.grid import Entry, Grid
+from xaibench.identity import train_key
 from xaibench.longtable import Results
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear
 from xaibench.pictures import Picture
 from xaibench.problem import Training
 from xaibench.selection import ExplainOn
-from xaibench.stages import Runtime, Stages, train_key
+from xaibench.stages import Runtime, Stages
 from xaibench.store import Store
 from xaibench.training import Trainer
 

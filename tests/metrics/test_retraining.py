@@ -18,6 +18,7 @@ from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.random import Random
 from xaibench.explaining import explained
 from xaibench.grid import Entry, Grid
+from xaibench.identity import Explaining, evaluate_key, train_key
 from xaibench.metrics import in_domain_single_deletion, reexplanation
 from xaibench.metrics.correlations import pearson, spearman
 from xaibench.metrics.f_fidelity import FFidelity
@@ -29,7 +30,7 @@ from xaibench.problem import Arrays, Attributions, Split, Training
 from xaibench.removal import Constant, DatasetMean, Marginal, UniformNoise
 from xaibench.scoring import scored
 from xaibench.selection import ExplainOn
-from xaibench.stages import Explaining, Runtime, Stages, UnsupportedError, arrays_of, evaluate_key, train_key
+from xaibench.stages import Runtime, Stages, UnsupportedError, arrays_of
 from xaibench.store import Store
 from xaibench.training import Trainer, TrainingError, fit
 

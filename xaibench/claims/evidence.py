@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from xaibench.component import ConfigurationError
 from xaibench.grid import Cell
+from xaibench.identity import explain_key, predict_key
 from xaibench.longtable import Results
-from xaibench.stages import arrays_of, explain_key, predict_key
+from xaibench.stages import arrays_of
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from xaibench.claims.base import MAGNITUDE, Claim, over_seeds, row
 from xaibench.claims.classifiers import by_configuration
 from xaibench.component import NonNegativeInt, PositiveFloat, PositiveInt
+from xaibench.identity import train_key
 from xaibench.longtable import Results
 from xaibench.problem import Training
-from xaibench.stages import arrays_of, train_key
+from xaibench.stages import arrays_of
 from xaibench.training import load
 
 

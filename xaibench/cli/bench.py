@@ -186,8 +186,9 @@ def memory_tables(bench: Bench, console: Console) -> Tables:
 
 def classifiers(bench: Bench) -> Iterator[tuple[dict[str, Any], Callable[[Any], Any]]]:
     """For each trained network its names, and a function that gives a method's problem, or, for None, one without helpers."""
+    from xaibench.identity import Explaining
     from xaibench.problem import Training
-    from xaibench.stages import Explaining, Stages
+    from xaibench.stages import Stages
     from xaibench.store import Store
 
     explainer, explain_on = bench.grid.explainers[0].component, bench.grid.explain_on[0].component

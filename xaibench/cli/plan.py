@@ -10,9 +10,9 @@ from rich.table import Table
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
 from xaibench.grid import Grid
+from xaibench.identity import explain_key, predict_key, train_key
 from xaibench.planning import Planned, plan
 from xaibench.problem import Passes, Training
-from xaibench.stages import explain_key, predict_key, train_key
 from xaibench.store import Store
 
 

@@ -28,8 +28,9 @@ from xaibench.component import ConfigurationError
 
 GROUPS = ("dataset", "model", "trainer", "explainer", "metric")
 SUITES = "metric/suite"
-VARIANT = "variant"
-"""The folder of a group with components that differ from an option in some fields: chosen by name, and by no glob."""
+FOLDERS = {"explainer": ("variant", "counterfactual"), "metric": ("variant", "counterfactual")}
+"""Folders inside a group that no glob picks: components that differ from an option in some fields, chosen as ``variant/NAME``, and what
+searches or scores counterfactuals, chosen as ``counterfactual/NAME``."""
 DEFAULT_METRIC = "deletion"
 
 
@@ -128,8 +129,8 @@ class Request:
 
     def options(self, group: str) -> list[str]:
         """What can be chosen in a group."""
-        variants = [f"{VARIANT}/{name}" for name in self.loader.get_group_options(f"{group}/{VARIANT}")]
-        return [*self.loader.get_group_options(group), *variants]
+        inner = [f"{folder}/{name}" for folder in FOLDERS.get(group, ()) for name in self.loader.get_group_options(f"{group}/{folder}")]
+        return [*self.loader.get_group_options(group), *inner]
 
     def compose(self, lines: list[str]) -> DictConfig:
         """The composed configuration."""

@@ -77,15 +77,19 @@ def _report(store: Store, settings: Settings, before: list[Planned], absent: lis
     """The sweep's last words: how many cells are done, cached, skipped and failed, and why."""
     states: Counter[str] = Counter()
     for item in before:
-        done = item.status == "to do" and store.has("evaluate", item.key)
-        state = "done" if done else "failed" if item.status == "to do" else item.status
-        states[state] += 1
+        record = failure(item.key, settings.failures)
+        left = "skipped" if record and not record["traceback"] else "failed"
+        states[item.status if item.status != "to do" else "done" if store.has("evaluate", item.key) else left] += 1
     console.print(", ".join(f"{states[state]} {state}" for state in ("done", "cached", "skipped", "failed")) + f" of {len(before)} cells")
     for text in skipped(before):
         console.print(text, highlight=False)
-    reasons = Counter(record["message"] for item in before if item.status == "to do" and (record := failure(item.key, settings.failures)))
+    records = [record for item in before if item.status == "to do" and (record := failure(item.key, settings.failures))]
+    for message, count in Counter(record["message"] for record in records if not record["traceback"]).items():
+        console.print(f"skipped {count} x {message}", highlight=False)
+    reasons = Counter(record["message"] for record in records if record["traceback"])
     for record in filter(None, (failure(key, settings.failures) for key in absent)):
-        reasons.setdefault(record["message"], 1)
+        if record["traceback"]:
+            reasons.setdefault(record["message"], 1)
     for message, count in reasons.items():
         console.print(f"failed {count} x {message}", style="red", highlight=False)
     if reasons:

@@ -22,6 +22,7 @@ from xaibench.adapters import quantus
 from xaibench.datasets.mnist import Mnist
 from xaibench.environment import environment
 from xaibench.explainers.gradient import Gradient
+from xaibench.identity import Explaining
 from xaibench.metric_parity.comparisons import COMPARISONS, Comparison, case_of
 from xaibench.metric_parity.definitions import DECISIONS
 from xaibench.metric_parity.peers import PEERS, MetricPeer
@@ -31,7 +32,7 @@ from xaibench.models.conv10_conv20_dense50 import Conv10Conv20Dense50
 from xaibench.problem import Problem, Training
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn
-from xaibench.stages import Explaining, Runtime, Stages
+from xaibench.stages import Runtime, Stages
 from xaibench.store import Store
 from xaibench.training import Trainer
 
