@@ -5,7 +5,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from xaibench.lightning import ArraysModule, Batches, ClassifierModule, KeepBest
+from xaibench.lightning import ArraysModule, Batches, KeepBest, NetworkModule
 from xaibench.problem import Arrays, Split
 
 
@@ -62,14 +62,14 @@ def test_validation_images_come_in_order_and_the_test_images_never():
     assert max(flat(module().train_dataloader())) < 2000
 
 
-def classifier() -> ClassifierModule:
+def classifier() -> NetworkModule:
     network = nn.Sequential(nn.Flatten(), nn.Linear(1, 3))
 
     def optimizers(network):
         optimizer = torch.optim.SGD(network.parameters(), 0.1)
         return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
-    return ClassifierModule(network, optimizers)
+    return NetworkModule(network, optimizers)
 
 
 def test_an_epochs_loss_and_accuracy_are_means_over_images_not_over_batches(monkeypatch):

@@ -86,25 +86,58 @@ def test_conditions_that_no_image_meets_are_refused(fields):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("targets", "expected"),
-    [
-        ("predicted", [[1], [4], [0]]),
-        ("label", [[2], [4], [3]]),
-        ("all", [[0, 1, 2, 3, 4]] * 3),
-        ([3, 0], [[3, 0]] * 3),
-    ],
-)
-def test_targets(targets, expected):
-    found = ExplainOn(targets=targets).classes(torch.tensor([2, 4, 3]), torch.tensor([1, 4, 0]), CLASSES)
+LOGITS = torch.tensor([[0.0, 3, 2, -1, 1], [-5, -4, -9, -3, -2], [7, 0, 0, 7, -1]])
+"""Predicted: 1, 4 and, the first of equals, 0."""
+
+TARGETS = [
+    ("predicted", [[1], [4], [0]]),
+    ("label", [[2], [4], [3]]),
+    ("second", [[2], [3], [3]]),
+    ("all", [[0, 1, 2, 3, 4]] * 3),
+    ("others", [[0, 2, 3, 4], [0, 1, 2, 3], [1, 2, 3, 4]]),
+    ([3, 0], [[3, 0]] * 3),
+]
+
+
+def check_targets(classes, targets, expected):
+    found = classes(ExplainOn(targets=targets), torch.tensor([2, 4, 3]), LOGITS)
     assert found.tolist() == expected
     assert found.dtype == torch.int64
+
+
+@pytest.mark.parametrize(("targets", "expected"), TARGETS)
+def test_targets(targets, expected):
+    check_targets(ExplainOn.classes, targets, expected)
+
+
+@pytest.mark.parametrize(
+    ("targets", "wrong"),
+    [
+        ("second", lambda on, labels, logits: logits.scatter(1, logits.argmax(1)[:, None], 0.0).argmax(1, keepdim=True)),
+        ("second", lambda on, labels, logits: logits.kthvalue(2).indices[:, None]),
+        ("second", lambda on, labels, logits: logits.argmax(1, keepdim=True)),
+        ("others", lambda on, labels, logits: torch.arange(5).repeat(3, 1)[:, 1:]),
+        ("others", lambda on, labels, logits: torch.stack([torch.arange(5)[torch.arange(5) != label] for label in labels])),
+        ("others", lambda on, labels, logits: logits.argsort(dim=1, descending=True)[:, 1:]),
+    ],
+)
+def test_wrong_targets_are_noticed(targets, wrong):
+    with pytest.raises(AssertionError):
+        check_targets(wrong, targets, dict(TARGETS[:-1])[targets])
+
+
+@pytest.mark.parametrize("targets", ["second", "others"])
+def test_the_predicted_class_is_never_asked_for_by_these(targets):
+    logits = torch.randn(200, 7, generator=torch.Generator().manual_seed(0)).mul(2).round()  # with ties
+    found = ExplainOn(targets=targets).classes(torch.zeros(200, dtype=torch.int64), logits)
+    assert (found != logits.argmax(1)[:, None]).all()
+    assert all(len(row.unique()) == found.shape[1] == (1 if targets == "second" else 6) for row in found)
 
 
 @pytest.mark.parametrize("targets", [[5], [0, 7], []])
 def test_targets_that_are_no_classes_are_refused(targets):
     with pytest.raises(ConfigurationError, match=r"explain_on\.targets=\(.*\): expected classes below 5"):
-        ExplainOn(targets=targets).classes(LABELS, PREDICTED, CLASSES)
+        ExplainOn(targets=targets).classes(LABELS, torch.zeros(len(LABELS), CLASSES))
 
 
 @pytest.mark.parametrize(

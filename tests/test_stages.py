@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from xaibench import searching
+from xaibench.component import PositiveInt
 from xaibench.cost import chunk_size
 from xaibench.datasets.digits import Digits
 from xaibench.explainers.grad_cam import GradCam
@@ -20,13 +23,14 @@ from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear
 from xaibench.models.mlp import Mlp
-from xaibench.problem import Attributions, Family, Passes, Problem, Training
+from xaibench.problem import Arrays, Attributions, Family, Passes, Problem, Procedure, Training
 from xaibench.scoring import Metric, Scores
+from xaibench.searching import CounterfactualExplainer, Pairs, Proposals
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime, Stages, UnsupportedError, arrays_of
 from xaibench.store import Store
-from xaibench.training import Trainer
+from xaibench.training import Trainer, TrainingError
 
 TRAINING = Training(Digits(), Linear(), Trainer(epochs=2), seed=3)
 EXPLAINING = Explaining(TRAINING, ExplainOn(count=6, targets=(2, 7), background=5), IntegratedGradients(steps=4))
@@ -260,3 +264,121 @@ def test_draws_differ_and_come_again(stages, tmp_path):
     first, second = (stages.explain(item).tensors["values"] for item in explaining)
     assert not torch.equal(first, second)
     assert torch.equal(fresh(stages, tmp_path).explain(explaining[0]).tensors["values"], first)
+
+
+@dataclasses.dataclass(frozen=True)
+class Imitating(Procedure):
+    """Trains a network on the classifier's predictions, from draws of its own."""
+
+    steps: PositiveInt = 20
+    broken: bool = False
+
+    def needs(self, training: Training) -> Mapping[str, Training]:
+        return {"older": dataclasses.replace(training, seed=training.seed + 1)}
+
+    def __call__(
+        self, network: nn.Module, classifier: nn.Module, helpers: Mapping[str, nn.Module], arrays: Arrays, rng: Rng, progress: bool
+    ) -> Mapping[str, Tensor]:
+        assert not any(parameter.requires_grad for parameter in (*classifier.parameters(), *helpers["older"].parameters()))
+        images, optimizer, losses = arrays.train.images[:200], torch.optim.Adam(network.parameters(), 0.05), []
+        wanted = (classifier(images) + helpers["older"](images)).argmax(1)
+        for _ in range(self.steps):
+            rows = torch.randint(0, 200, (50,), generator=torch.Generator().manual_seed(rng.seed))
+            loss = nn.functional.cross_entropy(network(images[rows]), wanted[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        found = torch.stack(losses)
+        return {"loss": torch.full_like(found, torch.nan) if self.broken else found}
+
+
+HELPER = Training(Digits(), Mlp(hidden=(8,)), Trainer(), 3, origin=TRAINING, procedure=Imitating())
+
+
+def test_a_procedure_trains_a_helper_that_is_stored(stages, tmp_path):
+    mine = fresh(stages, tmp_path)
+    found = mine.train(HELPER)
+    assert found.group("history").keys() == {"loss"}
+    assert found.group("history")["loss"].dtype == torch.float64
+    assert found.group("history")["loss"][-1] < 0.8 * found.group("history")["loss"][0]
+    assert len(mine.store.keys("train")) == 3  # the helper, the classifier, and the procedure's own helper
+    network, images = mine.network(HELPER), arrays_of(Digits()).train.images[:200]
+    assert not network.training
+    wanted = sum(mine.network(dataclasses.replace(TRAINING, seed=seed))(images) for seed in (3, 4)).argmax(1)
+    assert (network(images).argmax(1) == wanted).float().mean() > 0.5
+    other = Stages(Store(tmp_path / "other"), Runtime("cpu")).train(HELPER)
+    assert all(torch.equal(value, other.tensors[name]) for name, value in found.tensors.items())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"procedure": Imitating(steps=21)},
+        {"origin": dataclasses.replace(TRAINING, seed=8)},
+        {"model": Mlp(hidden=(9,))},
+        {"seed": 4},
+        {"procedure": None, "origin": None},
+        {"only": 2},
+    ],
+)
+def test_a_procedures_key_holds_all_that_it_depends_on(changed):
+    assert train_key(HELPER)[0] == train_key(dataclasses.replace(HELPER))[0]
+    assert train_key(dataclasses.replace(HELPER, **changed))[0] != train_key(HELPER)[0]
+
+
+def test_a_procedures_own_helpers_are_parents_of_its_key():
+    spec = train_key(HELPER)[1]
+    assert spec["parents"].keys() == {"origin", "helper.older"}
+    assert spec["parents"]["origin"] == train_key(TRAINING)[0]
+    assert spec["parents"]["helper.older"] == train_key(dataclasses.replace(TRAINING, seed=4))[0]
+
+
+def test_a_procedure_that_diverges_is_told_and_not_stored(stages, tmp_path):
+    mine = fresh(stages, tmp_path)
+    with pytest.raises(TrainingError, match="expected finite losses, got others in loss"):
+        mine.train(dataclasses.replace(HELPER, procedure=Imitating(broken=True)))
+    assert len(mine.store.keys("train")) == 2
+
+
+def test_a_procedure_needs_a_classifier():
+    with pytest.raises(ValueError, match=r"Training\.origin=None"):
+        Training(Digits(), Linear(), Trainer(), 0, procedure=Imitating())
+
+
+def test_training_images_are_at_hand_in_the_hosts_memory(stages):
+    problem, arrays = stages.problem(EXPLAINING, {}), arrays_of(Digits())
+    assert problem.training_data.images.device.type == "cpu"
+    assert torch.equal(problem.training_data.images, arrays.train.images)
+    assert torch.equal(problem.training_data.labels, arrays.train.labels)
+    assert problem.take(slice(0, 2)).training_data is problem.training_data
+
+
+@dataclasses.dataclass(frozen=True)
+class Fading(CounterfactualExplainer):
+    """Proposes a darker image."""
+
+    differentiates: ClassVar[bool] = False
+
+    def most_passes(self, problem: Problem) -> Passes:
+        return Passes()
+
+    def search(self, problem: Problem, pairs: Pairs, rng: Rng) -> Proposals:
+        none = torch.zeros_like(pairs.targets)
+        return Proposals(0.5 * pairs.images, none, none)
+
+
+def test_counterfactuals_are_stored_with_what_they_cost(stages, tmp_path):
+    mine = fresh(stages, tmp_path)
+    explaining = dataclasses.replace(EXPLAINING, explainer=Fading(), explain_on=ExplainOn(count=6, targets="others"))
+    stored, problem = mine.explain(explaining), mine.problem(explaining, {})
+    expected = Fading()(problem, explaining.rng)
+    for name in searching.TENSORS:
+        torch.testing.assert_close(stored.tensors[name], getattr(expected, name))
+    assert stored.tensors["asked"].all()
+    assert stored.tensors["targets"].shape == (6, 9)
+    assert (stored.provenance["forward"], stored.provenance["backward"]) == (6 + 6 * 9, 0)
+    more = dataclasses.replace(explaining, explainer=Fading(confidence=0.5))
+    assert explain_key(more)[0] != explain_key(explaining)[0]
+    with pytest.raises(UnsupportedError, match="scores attributions, and the explainer gives counterfactuals"):
+        mine.evaluate(explaining, Sparseness())

@@ -313,3 +313,73 @@ def _text_of(long) -> str:
     console = Console(file=io.StringIO(), width=200)
     console.print(to_rich(aggregate(long)))
     return console.file.getvalue()
+
+
+def pairs(explainer, values, flags):
+    """Long rows of (images, targets) values of one seed with the flag of each pair."""
+    values = np.asarray(values, dtype=float)
+    frame = scores(explainer, values, "insertion")
+    return frame.assign(target=frame["seed"], seed=0, flag=np.asarray(flags).ravel())
+
+
+NONE, ASKED = "without a counterfactual", "not asked for"
+
+
+def check_pairs(found):
+    rows = found.set_index("explainer")
+    some = rows.loc["some"]
+    # The mean of the images' means over what was found: (1 + 3) / 2, 5 and 8; the fourth image has none.
+    assert some["mean"] == pytest.approx((2 + 5 + 8) / 3)
+    assert (some["images"], some["undefined"]) == (3, 0)
+    notes = ["3 of 4 images", "3 of 8 pairs are without a counterfactual", "1 of 8 pairs are not asked for"]
+    assert all(note in some["note"] for note in notes)
+    assert rows.loc["all", "mean"] == 2.0
+    assert (rows.loc["all", "images"], rows.loc["all", "note"].count("pairs")) == (4, 0)
+    nothing = rows.loc["nothing"]
+    assert np.isnan(nothing["mean"])
+    assert nothing["undefined"] == 4
+    assert "8 of 8 pairs are without a counterfactual" in nothing["note"]
+    broken = rows.loc["broken"]
+    assert broken["undefined"] == 1
+    assert broken["mean"] == 2.0
+
+
+def searching():
+    nan, good = np.nan, ["", ""]
+    return pd.concat(
+        [
+            pairs("some", [[1, 3], [5, nan], [nan, 8], [nan, nan]], [good, ["", NONE], [ASKED, ""], [NONE, NONE]]),
+            pairs("all", [[2, 2]] * 4, [good] * 4),
+            pairs("nothing", [[nan, nan]] * 4, [[NONE, NONE]] * 4),
+            pairs("broken", [[2, nan], [2, 2], [2, 2], [2, 2]], [good] * 4),
+        ],
+        ignore_index=True,
+    )
+
+
+def test_pairs_without_a_counterfactual_are_left_out_and_counted():
+    check_pairs(aggregate(searching()))
+
+
+def test_validity_counts_what_was_not_found():
+    """A score that such pairs do have stays."""
+    long = pairs("validity", [[1, 0], [1, 1]], [["", NONE], ["", ""]])
+    (row,) = aggregate(long).to_dict("records")
+    assert (row["mean"], row["images"], row["undefined"]) == (0.75, 2, 0)
+    assert "1 of 4 pairs are without a counterfactual" in row["note"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda frame: frame,
+        lambda frame: frame[frame["value"].notna()],
+        lambda frame: frame[~frame["flag"].isin([NONE, ASKED])],
+        lambda frame: frame.assign(value=frame["value"].fillna(0.0)),
+        lambda frame: frame[~(frame["value"].isna() & (frame["flag"] == NONE))],
+    ],
+)
+def test_other_ways_of_leaving_pairs_out_are_noticed(wrong, monkeypatch):
+    monkeypatch.setattr(tables, "_there", wrong)
+    with pytest.raises((AssertionError, KeyError, ValueError)):
+        check_pairs(aggregate(searching()))

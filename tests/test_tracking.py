@@ -26,8 +26,9 @@ from xaibench.datasets.digits import Digits
 from xaibench.execution import run
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.random import Random
+from xaibench.figures import tiles
 from xaibench.grid import Entry, Grid
-from xaibench.identity import train_key
+from xaibench.identity import explain_key, train_key
 from xaibench.longtable import Results
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.insertion import Insertion
@@ -308,8 +309,8 @@ def test_undefined_scores_are_counted_and_left_out_of_means() -> None:
 
 def test_picture_is_centered_at_zero() -> None:
     values = np.array([[2.0, -2.0], [0.0, np.nan]])
-    picture, limit = tracking._picture(np.full((1, 2, 2), 0.5, np.float32), values)
-    size = tracking.PICTURE
+    picture, limit = tiles.beside(np.full((1, 2, 2), 0.5, np.float32), values)
+    size = tiles.PICTURE
     assert limit == pytest.approx(2)
     assert picture.shape == (size, 2 * size, 3)
     assert (picture[:, :size] == 128).all()
@@ -324,7 +325,7 @@ def test_picture_is_centered_at_zero() -> None:
 def test_colored_images_keep_their_colors() -> None:
     image = np.zeros((3, 32, 32), np.float32)
     image[0] = 1
-    picture, limit = tracking._picture(image, np.zeros((32, 32)))
+    picture, limit = tiles.beside(image, np.zeros((32, 32)))
     assert picture.shape == (224, 448, 3)
     assert (picture[:, :224] == [255, 0, 0]).all()
     assert (picture[:, 224:] >= 254).all()
@@ -339,3 +340,30 @@ def test_no_tracker_writes_nothing(mirrored: Mirrored, tmp_path: Path) -> None:
 def test_a_wrong_mode_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"Wandb\.mode='of'.*online, offline"):
         Wandb(mode="of")  # type: ignore[arg-type]
+
+
+def test_counterfactuals_stand_in_a_row_behind_their_image_and_gray_where_none_was_found() -> None:
+    image, proposals = np.zeros((1, 32, 16), np.float32), np.ones((3, 1, 32, 16), np.float32)
+    picture = tiles.strip(image, proposals, np.array([True, False, True]))
+    assert picture.shape == (224, 4 * 112, 3)
+    assert [int(picture[:, part : part + 112].min()) for part in range(0, 448, 112)] == [0, 255, 128, 255]
+    assert [int(picture[:, part : part + 112].max()) for part in range(0, 448, 112)] == [0, 255, 128, 255]
+
+
+def test_counterfactuals_are_sent_as_rows_of_images(mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = mirrored.results.found[0][0]
+    real = mirrored.results.store.read("explain", explain_key(cell.explaining)[0])
+    assert real is not None
+    count = len(real.tensors["index"])
+    found = torch.arange(count * 9).reshape(count, 9) % 2 == 0
+    made = {"images": torch.rand(count, 9, 1, 8, 8), "found": found, "index": real.tensors["index"]}
+    made["targets"] = torch.arange(9).repeat(count, 1)
+    results = SimpleNamespace(store=SimpleNamespace(read=lambda *_: Artifact(made)), prediction=mirrored.results.prediction)
+    logged: dict[str, Any] = {}
+    monkeypatch.setattr(wandb, "Image", lambda picture, caption: (picture.shape, caption))
+    tracking._send_explanations(results, cell, SimpleNamespace(log=logged.update))
+    (name,) = logged
+    assert name == "counterfactuals"
+    assert len(logged[name]) == 8
+    assert {shape for shape, _ in logged[name]} == {(224, 10 * 224, 3)}
+    assert all(caption.endswith("; then 0, 1, 2, 3, 4, 5, 6, 7, 8; gray: none found") for _, caption in logged[name])

@@ -168,27 +168,27 @@ def test_everything_global_is_as_it_was(small, unlike_training):
 
 def test_the_settings_hold_while_training(small, monkeypatch):
     seen = []
-    original = lightning.ClassifierModule.on_train_epoch_start
+    original = lightning.NetworkModule.on_train_epoch_start
 
     def look(self):
         seen.append((torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled(), self.network.training))
         original(self)
 
-    monkeypatch.setattr(lightning.ClassifierModule, "on_train_epoch_start", look)
+    monkeypatch.setattr(lightning.NetworkModule, "on_train_epoch_start", look)
     trained(small, replace(SHORT, matmul="medium"))
     assert seen == [("medium", True, True)] * 2
 
 
 def test_every_epoch_trains_on_every_image_once_and_validates_on_all(small, monkeypatch):
     seen: dict[str, list[torch.Tensor]] = {"train": [], "validation": []}
-    original = lightning.ClassifierModule._loss
+    original = lightning.NetworkModule._loss
 
     def look(self, batch, part):
         assert self.network.training == (part == "train")
         seen[part].append(batch[0])
         return original(self, batch, part)
 
-    monkeypatch.setattr(lightning.ClassifierModule, "_loss", look)
+    monkeypatch.setattr(lightning.NetworkModule, "_loss", look)
     trained(small, Trainer(epochs=2, batch_size=30))
     assert [len(images) for images in seen["train"]] == [30, 30, 30, 10] * 2
     for part, split in (("train", small.train), ("validation", small.validation)):

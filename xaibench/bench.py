@@ -15,8 +15,7 @@ import math
 import mmap
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xaibench import payloads
 from xaibench.component import Component
 from xaibench.cost import LARGEST_CHUNK, Cost, measure
 from xaibench.explaining import explained
 from xaibench.peers import Peer
-from xaibench.problem import Attributions, Explainer, Passes, Problem
-from xaibench.scoring import Metric, scored
+from xaibench.problem import Attributions, Counterfactuals, Explainer, Passes, Problem
+from xaibench.scoring import Metric, scored, unsupported
 from xaibench.seeding import Rng
 
 Call = Callable[[], Any]
 Row = dict[str, Any]
+Explanation = Attributions | Counterfactuals
 
 DIRECTIONS = ("forward", "forward and backward")
 LEAST_SECONDS = 0.1
@@ -122,21 +123,26 @@ def passing(problem: Problem, direction: str, chunk: int, layout: str) -> Call:
     return forward if direction == DIRECTIONS[0] else both
 
 
-def explainer_row(explainer: Explainer, problem: Problem, speeds: Mapping[str, Speed], repeats: int) -> Row:
+def explainer_row(explainer: Explainer[Any], problem: Problem, speeds: Mapping[str, Speed], repeats: int) -> Row:
     """`speed_row` of one explainer; or `skipped`, why."""
     row: Row = {"family": explainer.family.value, "images": len(problem.images), "targets": problem.targets.shape[1]}
     reason = explainer.unsupported(problem)
     if reason is not None:
         return row | {"skipped": reason}
-    return row | speed_row(lambda: explained(explainer, problem, rng_of(explainer)), problem, speeds, repeats)
+    return row | speed_row(lambda: payloads.explained(explainer, problem, rng_of(explainer)), problem, speeds, repeats)
 
 
 def metric_row(
-    metric: Metric, explainer: Explainer, problem: Problem, explanation: Attributions, speeds: Mapping[str, Speed], repeats: int
+    metric: Metric[Any],
+    explainer: Explainer[Any],
+    problem: Problem,
+    explanation: Explanation,
+    speeds: Mapping[str, Speed],
+    repeats: int,
 ) -> Row:
     """`speed_row` of one metric, that scores these explanations; or `skipped`, why."""
     row: Row = {"family": metric.family.value, "images": len(problem.images), "targets": problem.targets.shape[1]}
-    reason = metric.unsupported(problem, explainer)
+    reason = unsupported(metric, explainer, problem)
     if reason is not None:
         return row | {"skipped": reason}
     return row | speed_row(lambda: scored(metric, problem, explanation, rng_of(metric)), problem, speeds, repeats)
@@ -219,23 +225,21 @@ def error(values: Tensor, reference: Tensor) -> float:
     return float(((values - reference).square().mean() / reference.square().mean()).sqrt())
 
 
-def memory_row(explainer: Explainer, problem: Problem) -> Row:
+def memory_row(explainer: Explainer[Any], problem: Problem) -> Row:
     """Peak memory of explaining all images, in MiB beyond the interpreter and the inputs, and that without the results.
 
     For a process of its own: what other calls left behind would hide a peak.
     """
     rng = rng_of(explainer)
-    explained(explainer, problem.take(slice(0, 8)), rng)  # what libraries allocate once is not the method's
+    payloads.explained(explainer, problem.take(slice(0, 8)), rng)  # what libraries allocate once is not the method's
     results: list[Any] = []
-    _, peak = counted(lambda: results.append(explained(explainer, problem, rng).values), problem)
-    maps = results[0].nbytes
-    return {"images": len(problem.images), "memory": peak / 2**20, "results": maps / 2**20, "without_results": (peak - maps) / 2**20}
+    _, peak = counted(lambda: results.append(payloads.explained(explainer, problem, rng)), problem)
+    size = sum(value.nbytes for value in vars(results[0]).values() if isinstance(value, Tensor))
+    return {"images": len(problem.images), "memory": peak / 2**20, "results": size / 2**20, "without_results": (peak - size) / 2**20}
 
 
-def metric_memory_row(metric: Metric, explainer: Explainer, problem: Problem) -> Row:
-    """`memory_row` of scoring all images' maps, which lie there before."""
-    again = partial(explained, explainer, rng=rng_of(explainer))
-    explanation = replace(again(problem), again=again)
+def metric_memory_row(metric: Metric[Any], problem: Problem, explanation: Explanation) -> Row:
+    """`memory_row` of scoring all images' explanations, which lie there before."""
     scored(metric, problem.take(slice(0, 8)), explanation.take(slice(0, 8)), rng_of(metric))
     _, peak = counted(lambda: scored(metric, problem, explanation, rng_of(metric)), problem)
     return {"images": len(problem.images), "memory": peak / 2**20, "results": 0.0, "without_results": peak / 2**20}

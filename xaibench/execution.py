@@ -49,8 +49,10 @@ def run(grid: Grid, stages: Stages, failures: Path, progress: Callable[[Cell], N
                 _cell(planned, broken, stages, failures)
             progress(planned.cell)
         if todo:
-            failed = sum(not stages.store.has("evaluate", planned.key) for planned in todo)
-            told = f"{len(todo) - failed} scores" + (f", {failed} failed" if failed else "")
+            lacking = [planned.key for planned in todo if not stages.store.has("evaluate", planned.key)]
+            failed = sum(bool((failure(key, failures) or {}).get("traceback", True)) for key in lacking)
+            states = {"scores": len(todo) - len(lacking), "failed": failed, "skipped": len(lacking) - failed}
+            told = ", ".join(f"{count} {state}" for state, count in states.items() if count)
             log.info("%s: %s (%.1f s)", members[0].cell.name, told, time.perf_counter() - start)
 
 

@@ -73,6 +73,6 @@ def completeness_error(explanation: Attributions) -> Tensor:
 
 def blocks(problem: Problem) -> Iterator[slice]:
     """Rows of the images that are explained, or scored, at once."""
-    one = problem.targets.shape[1] * problem.images[0].numel() * problem.images.element_size()
+    one = problem.targets.shape[1] * problem.images.shape[1:].numel() * problem.images.element_size()
     size = max(1, min(BLOCK_IMAGES, BLOCK_BYTES // one))
     return (slice(start, start + size) for start in range(0, len(problem.images), size))

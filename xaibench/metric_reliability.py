@@ -59,7 +59,6 @@ from xaibench.training import Trainer
 
 STAGE, VERSION = "metric_reliability", 1
 FOLDER = Path("results/metric_reliability")
-
 DATASETS = {"MNIST": Mnist(), "Fashion-MNIST": FashionMnist()}
 NETWORK, TRAINER = Conv10Conv20Dense50(), Trainer()
 

@@ -13,7 +13,7 @@ from xaibench import scoring
 from xaibench.component import ConfigurationError
 from xaibench.explaining import declared_passes
 from xaibench.grid import Cell, Grid
-from xaibench.problem import Dataset, Explainer, Model, Passes, Problem
+from xaibench.problem import Dataset, Explainer, Model, Passes, Problem, Split
 from xaibench.scoring import Metric
 from xaibench.seeding import global_seed
 from xaibench.selection import ExplainOn
@@ -21,6 +21,9 @@ from xaibench.stages import arrays_of
 from xaibench.store import Store
 
 Status = Literal["cached", "to do", "skipped"]
+
+TRAINING_IMAGES = 50_000
+"""How many training images a dataset is taken to have before it is read."""
 
 
 @dataclass(frozen=True)
@@ -121,4 +124,5 @@ def _blank(dataset: Dataset, model: Model, explain_on: ExplainOn) -> Problem:
         background=torch.zeros(explain_on.background, *dataset.shape),
         probabilities=torch.full((count, classes), 1 / classes),
         masks=torch.zeros(*targets.shape, *dataset.shape[1:], dtype=torch.bool) if dataset.has_masks else None,
+        training_data=Split(torch.zeros(1, *dataset.shape).expand(TRAINING_IMAGES, -1, -1, -1), zeros[:1].expand(TRAINING_IMAGES)),
     )

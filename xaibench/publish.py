@@ -15,7 +15,7 @@ from xaibench.claims.base import COLUMNS, Claim, judged
 from xaibench.claims.page import to_markdown
 from xaibench.classifiers import accuracy, confusion, history, reports
 from xaibench.environment import environment
-from xaibench.explaining import FLAGS
+from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.figures import classifier, curves
 from xaibench.figures.quality import quality
 from xaibench.longtable import Results
@@ -27,7 +27,7 @@ from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
 PROVENANCE, QUALITY = "provenance.json", "explanations.csv"
-STANDARD = ("maps", "all_classes")
+STANDARD = ("maps", "all_classes", "counterfactuals")
 CLASSIFIERS, CLAIMS = "classifiers.csv", "claims.csv"
 
 
@@ -48,7 +48,7 @@ def publish(
     folder
         ``results/<study>``.
     figures
-        Any of ``curves``, ``maps``, ``all_classes``, ``learning_curves``, ``confusion_matrix``, ``metric_quality``,
+        Any of ``curves``, ``maps``, ``all_classes``, ``counterfactuals``, ``learning_curves``, ``confusion_matrix``, ``metric_quality``,
         ``operator_agreement``.
     reference
         Published accuracies, by model and dataset, to stand beside ours.
@@ -184,11 +184,13 @@ def _classifiers(table: pd.DataFrame) -> str:
 def _quality(table: pd.DataFrame) -> str:
     """Markdown: for each explainer, over seeds and draws, how many maps say nothing and how far sums are from what they should be."""
     flags = [name for name in FLAGS if name in table]
-    heads = ["dataset", "model", "explainer", "maps", *flags, "completeness error, mean", "largest"]
-    lines = ["Maps that are constant, all zero or not finite, and |sum of the map - what it claims to sum to| in output units.", ""]
+    heads = ["dataset", "model", "explainer", "maps or pairs", *flags, "completeness error, mean", "largest"]
+    kinds = ["maps that are constant, all zero or not finite"] if FLAGS[1] in flags else []
+    kinds += [f"pairs (image, class) {' or '.join(PAIR_FLAGS)}"] if PAIR_FLAGS[0] in flags else []
+    lines = [f"Counted: {'; '.join(kinds)}. Errors: |sum of the map - what it claims to sum to| in output units.", ""]
     lines += [f"| {' | '.join(heads)} |", f"| --- | --- | --- |{' ---: |' * (len(heads) - 3)}"]
     for (dataset, model, explainer), part in table.groupby(["dataset", "model", "explainer"], sort=True):
-        counts = [int(part[name].sum()) for name in ("maps", *flags)]
+        counts = ["" if part[name].isna().all() else int(part[name].sum()) for name in ("maps", *flags)]
         errors = [part["completeness_error"].mean(), part["largest_completeness_error"].max()]
         texts = ["" if np.isnan(error) else f"{error:.1e}" for error in errors]
         lines.append(f"| {' | '.join(map(str, [dataset, model, explainer, *counts, *texts]))} |")

@@ -45,8 +45,7 @@ from xaibench.training import Trainer
 Peer = Callable[[Problem, Tensor, int, int], Tensor]
 """Takes a problem, superpixels (H, W), a number of evaluations and a seed; each pixel of its map has its superpixel's value."""
 
-FOLDER = Path("results/shapley_error")
-REMOVAL = Constant(0.0)
+FOLDER, REMOVAL = Path("results/shapley_error"), Constant(0.0)
 OURS: dict[str, Callable[..., Explainer]] = {
     "KernelShap": KernelShap,
     "KernelShap, linear fit": partial(KernelShap, fit="linear"),

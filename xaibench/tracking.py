@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 
 from xaibench.component import Component, describe
@@ -33,8 +32,6 @@ VERSION = 1
 
 PARTS = ("dataset", "model", "explain_on", "explainer")
 MOST_IMAGES = 8
-PICTURE = 224
-"""Least height, in pixels, to which a small image is enlarged."""
 
 ID_LENGTH = 32
 NAME_LENGTH = 128
@@ -74,7 +71,7 @@ class Wandb(Tracker):
 
     A run's id is the beginning of its explanation's key, so that sending again updates it. It has all fields as configuration, the mean
     of every score and the number of images without one as summary, the classifier's learning curves over `epoch`, the mean curves over
-    the fraction of pixels as charts that W&B overlays across runs, and some attribution maps.
+    the fraction of pixels as charts that W&B overlays across runs, and some attribution maps or counterfactuals.
 
     What was sent is noted in ``results/wandb/<id>.json``, for each mode, entity and project; delete the file to send a run again.
     Anything that goes wrong ends the mirroring with one warning and leaves the results as they are.
@@ -189,7 +186,7 @@ def _parts(results: Results, study: str, name: str, cells: list[tuple[Cell, Arti
     parts = {
         "config": Part(digest({"name": name, "config": config}), lambda run: run.config.update(config, allow_val_change=True)),
         "classifier": Part(train_key(first.training)[0], partial(_send_classifier, results, first)),
-        "maps": Part(explain_key(first.explaining)[0], partial(_send_maps, results, first)),
+        "maps": Part(explain_key(first.explaining)[0], partial(_send_explanations, results, first)),
     }
     for cell, artifact in cells:
         facts = results.facts(cell)
@@ -250,39 +247,32 @@ def _number(value: torch.Tensor) -> float | None:
     return None if value.isnan() else float(value)
 
 
-def _send_maps(results: Results, cell: Cell, run: Any) -> None:
-    """Images with their maps beside them: of the predicted class where it was explained, else of the first target."""
+def _send_explanations(results: Results, cell: Cell, run: Any) -> None:
+    """Images with their maps beside them: of the predicted class where it was explained, else of the first target; or counterfactuals."""
     import wandb
+
+    from xaibench.figures import tiles
 
     explained = results.store.read("explain", explain_key(cell.explaining)[0])
     if explained is None:
         return
-    index, classes = explained.tensors["index"][:MOST_IMAGES], cell.dataset.component.classes
+    tensors = {name: values[:MOST_IMAGES] for name, values in explained.tensors.items()}
+    index, classes = tensors["index"], cell.dataset.component.classes
     labels, predicted, probability = results.prediction(cell.training)
-    images = arrays_of(cell.dataset.component).test.images[index]
+    images = arrays_of(cell.dataset.component).test.images[index].numpy()
     pictures = []
-    for image, values, targets, at in zip(images, explained.tensors["values"], explained.tensors["targets"], index.tolist(), strict=False):
-        guess, given = int(predicted[at]), targets.tolist()
-        column = given.index(guess) if guess in given else 0
-        picture, limit = _picture(image.numpy(), values[column].double().sum(dim=0).numpy())
-        text = f"#{at} {classes[labels[at]]} → {classes[guess]} {probability[at]:.2f}; red: for {classes[given[column]]}; ends ±{limit:.2g}"
+    for row, at in enumerate(index.tolist()):
+        guess, given = int(predicted[at]), tensors["targets"][row].tolist()
+        text = f"#{at} {classes[labels[at]]} → {classes[guess]} {probability[at]:.2f}; "
+        if "found" in tensors:
+            picture = tiles.strip(images[row], tensors["images"][row].numpy(), tensors["found"][row].numpy())
+            text += f"then {', '.join(classes[target] for target in given)}; gray: none found"
+        else:
+            column = given.index(guess) if guess in given else 0
+            picture, limit = tiles.beside(images[row], tensors["values"][row, column].double().sum(dim=0).numpy())
+            text += f"red: for {classes[given[column]]}; ends ±{limit:.2g}"
         pictures.append(wandb.Image(picture, caption=text))
-    run.log({"maps": pictures})
-
-
-def _picture(image: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
-    """An image (C, H, W) and its map (H, W) side by side as (height, width, 3) bytes, and the end of the map's scale.
-
-    Zero is white; undefined values are gray.
-    """
-    from xaibench.figures import style
-
-    limit = style.scale(values)
-    colors = style.DIVERGING.with_extremes(bad="#808080")(np.ma.masked_invalid(0.5 + values / (2 * limit)))[..., :3]
-    plain = np.broadcast_to(image.transpose(1, 2, 0), colors.shape)
-    times = -(-PICTURE // image.shape[1])
-    both = np.concatenate([plain, colors], axis=1).repeat(times, axis=0).repeat(times, axis=1)
-    return (255 * both.clip(0, 1)).round().astype(np.uint8), limit
+    run.log({"counterfactuals" if "found" in tensors else "maps": pictures})
 
 
 def _send_files(study: str, folder: Path, files: list[Path], run: Any) -> None:

@@ -31,6 +31,15 @@ def names(group: str) -> list[str]:
     return [path.stem for path in files(group)]
 
 
+def counterfactual(group: str) -> list[str]:
+    """What searches or scores counterfactuals: names as they are chosen, ``counterfactual/NAME``."""
+    return [f"counterfactual/{path.stem}" for path in sorted((conf_folder() / group / "counterfactual").glob("*.yaml"))]
+
+
+def file_of(group: str, name: str) -> Path:
+    return conf_folder() / group / f"{name}.yaml"
+
+
 @cache
 def everything() -> Grid:
     """All options of all groups, in one grid."""
@@ -39,6 +48,17 @@ def everything() -> Grid:
 
 def components(group: str) -> dict[str, Component]:
     return {entry.name: entry.component for entry in getattr(everything(), f"{group}s")}
+
+
+@cache
+def _chosen(group: str, name: str) -> Component:
+    (entry,) = getattr(composed(Request([f"{group}={name}"]))[0], f"{group}s")
+    return entry.component
+
+
+def component_of(group: str, name: str) -> Component:
+    """A component by the name under which it is chosen."""
+    return _chosen(group, name) if "/" in name else components(group)[name]
 
 
 def make_problem(model: str = "conv16_conv32_gap", shape: tuple[int, int, int] = (3, 12, 10), targets: int = 2, batch: int = 3) -> Problem:

@@ -10,16 +10,18 @@ import yaml
 
 from xaibench.component import Component
 from xaibench.explaining import AXIOMS
-from xaibench.problem import Attributions, Explainer, Family
+from xaibench.problem import Attributions, Counterfactuals, Explainer, Family
 from xaibench.scoring import Metric
 
-CONTROLS_AND_METHODS = {Family.GRADIENT, Family.ACTIVATION, Family.PERTURBATION, Family.SHAPLEY, Family.CONTROL, Family.DEGRADED}
+CONTROLS_AND_METHODS = {
+    *(Family.GRADIENT, Family.ACTIVATION, Family.PERTURBATION, Family.SHAPLEY, Family.CONTROL, Family.DEGRADED, Family.SEARCH)
+}
 METRIC_FAMILIES = set(Family) - CONTROLS_AND_METHODS
 SHARED = {"trainer", "tracker"}
 """Groups whose options may configure the same class."""
 OURS = {"AccuracyVsSaturation", "Degraded"}
 """Metrics and explainers that this project defines: no paper has them."""
-CONTRACTS = ("xaibench.problem", "xaibench.scoring")
+CONTRACTS = ("xaibench.problem", "xaibench.scoring", "xaibench.data")
 """Modules with the abstract classes."""
 
 
@@ -103,6 +105,7 @@ def check_attributes(component: Component) -> None:
     cls = type(component)
     if isinstance(component, Explainer):
         assert cls.family in CONTROLS_AND_METHODS, f"{cls.__name__}.family={cls.family}"
+        assert cls.gives is Counterfactuals or cls.family is not Family.SEARCH, f"{cls.__name__}.gives"
         assert isinstance(cls.claims, frozenset), f"{cls.__name__}.claims"
         unknown = cls.claims - AXIOMS.keys()
         assert not unknown, f"{cls.__name__}.claims: {sorted(unknown)} are no axioms of explaining.AXIOMS"
@@ -112,7 +115,8 @@ def check_attributes(component: Component) -> None:
         assert cls.higher_is_better in (True, False, None), f"{cls.__name__}.higher_is_better"
         assert type(cls.version) is int, f"{cls.__name__}.version"
         assert cls.version >= 1, f"{cls.__name__}.version"
-        assert cls.scores is Attributions, f"{cls.__name__}.scores"
+        expected = Counterfactuals if cls.family is Family.COUNTERFACTUAL else Attributions
+        assert cls.scores is expected, f"{cls.__name__}.scores"
 
 
 def check_imports(component: Component) -> None:
@@ -121,7 +125,7 @@ def check_imports(component: Component) -> None:
     modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     folder = type(component).__module__.split(".")[1]
-    folders = {"datasets", "models", "explainers", "metrics"} - {folder}
+    folders = {"datasets", "models", "explainers", "counterfactuals", "metrics"} - {folder}
     forbidden = {"hydra", "omegaconf", "wandb"} | {f"xaibench.{name}" for name in ("cli", "stages", "grid", "store", *folders)}
     wrong = {module for module in modules if any(module == name or module.startswith(f"{name}.") for name in forbidden)}
     assert not wrong, f"{type(component).__name__} imports {sorted(wrong)}"

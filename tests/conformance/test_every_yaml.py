@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import contract
 import pytest
-from conformance_cases import components, everything, files, names
+from conformance_cases import component_of, components, counterfactual, everything, file_of, names
 
 from xaibench.cli.compose import composed
 from xaibench.cli.request import GROUPS, Request
@@ -15,7 +15,7 @@ from xaibench.metrics.sparseness import Sparseness
 from xaibench.problem import Family
 from xaibench.tracking import Tracker
 
-ALL = [(group, name) for group in GROUPS for name in names(group)]
+ALL = [(group, name) for group in GROUPS for name in [*names(group), *counterfactual(group)]]
 everyone = pytest.mark.parametrize(("group", "name"), ALL)
 
 
@@ -41,30 +41,31 @@ def test_trackers_compose(name):
 
 @everyone
 def test_class_obeys_the_contract(group, name):
-    component = components(group)[name]
+    component = component_of(group, name)
     for check in contract.GENERAL:
         check(component)
 
 
 @everyone
 def test_file_and_class_have_the_name_of_the_yaml(group, name):
-    component = components(group)[name]
-    contract.check_file(component, group, name)
-    contract.check_yaml(component, next(path for path in files(group) if path.stem == name))
+    component = component_of(group, name)
+    contract.check_file(component, group, name.rpartition("/")[2])
+    contract.check_yaml(component, file_of(group, name))
 
 
 @pytest.mark.parametrize(("group", "name"), [pair for pair in ALL if pair[0] != "trainer"])
 def test_component_imports_no_upper_layer_and_no_other_kind(group, name):
-    contract.check_imports(components(group)[name])
+    contract.check_imports(component_of(group, name))
 
 
 @everyone
 def test_a_component_is_made_again_from_its_own_fields(group, name):
-    component = components(group)[name]
-    fields = {field.name: getattr(component, field.name) for field in dataclasses.fields(component)}
+    component = component_of(group, name)
+    fields = {field.name: getattr(component, field.name) for field in dataclasses.fields(component) if field.init}
     plain = {name: value for name, value in fields.items() if not isinstance(value, Component)}
     nested = {name: value for name, value in fields.items() if isinstance(value, Component)}
-    again = build({"_target_": f"{type(component).__module__}.{type(component).__qualname__}", **plain})
+    specs = {name: {"_target_": f"{type(value).__module__}.{type(value).__qualname__}"} for name, value in nested.items()}
+    again = build({"_target_": f"{type(component).__module__}.{type(component).__qualname__}", **plain, **specs})
     assert dataclasses.replace(again, **nested) == component
 
 
@@ -151,6 +152,20 @@ class Misplaced(Gradient):
 
 
 @dataclasses.dataclass(frozen=True)
+class Mistaken(Gradient):
+    """Gives attributions, and claims to look for counterfactuals."""
+
+    family: ClassVar = Family.SEARCH
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoring(Sparseness):
+    """Scores attributions, and claims to score counterfactuals."""
+
+    family: ClassVar = Family.COUNTERFACTUAL
+
+
+@dataclasses.dataclass(frozen=True)
 class Unversioned(Sparseness):
     """Has no version."""
 
@@ -172,6 +187,8 @@ def test_a_documented_class_passes():
         (contract.check_fields, Growing),
         (contract.check_signatures, Swallowing),
         (contract.check_attributes, Misplaced),
+        (contract.check_attributes, Mistaken),
+        (contract.check_attributes, Scoring),
         (contract.check_attributes, Unversioned),
     ],
 )

@@ -4,11 +4,12 @@ import pytest
 from conformance_cases import components, names
 
 from xaibench.cli.compose import composed
-from xaibench.cli.request import VARIANT, Request, conf_folder
+from xaibench.cli.request import Request, conf_folder
 from xaibench.component import ConfigurationError
 from xaibench.grid import Entry
 
 GROUPS = ("explainer", "metric")
+VARIANT = "variant"
 VARIANTS = [(group, path.stem) for group in GROUPS for path in sorted((conf_folder() / group / VARIANT).glob("*.yaml"))]
 
 

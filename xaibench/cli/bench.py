@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +15,15 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
+from xaibench.cli.bench_request import Bench, parsed, prepared
 from xaibench.cli.bench_tables import markdown
-from xaibench.cli.compose import composed
-from xaibench.cli.request import Request
-from xaibench.component import ConfigurationError, UserError, build
-
-EXAMPLES = """examples:
-  xaibench bench explainers                                              all of them on MNIST, 64 images
-  xaibench bench explainers --explainers integrated_gradients,occlusion --peers
-  xaibench bench explainers --explainers kernel_shap --peers kernel_shap.samples=2000
-  xaibench bench explainers --explainers deep_shap --peers --targets all explain_on.background=100
-  xaibench bench explainers --explainers rise --memory                   peak memory of 1,000 and of 10,000 images
-  xaibench bench explainers --device cuda --images 1000
-  xaibench bench metrics --peers                                         all of them, and Quantus's, on maps of --explainer
-  xaibench bench metrics --metrics deletion,road --images 1000 deletion.steps=100
-
-Further arguments are fields of the explainers or metrics (NAME.FIELD=VALUE) or overrides of `xaibench run` (trainer.epochs=1, seed=3,
-runtime.store=FOLDER). Networks are trained as `run` does, or taken from the store."""
+from xaibench.component import UserError
 
 Tables = dict[str, pd.DataFrame]
 
 log = logging.getLogger(__name__)
 
 FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a command line asks for: the options, the composed grid and settings, and the explainers or metrics by label."""
-
-    options: argparse.Namespace
-    grid: Any
-    settings: Any
-    methods: dict[str, Any]
-
-    @property
-    def kind(self) -> str:
-        """``explainer`` or ``metric``."""
-        return self.options.what.removesuffix("s")
 
 
 def main(argv: list[str]) -> int:
@@ -74,75 +44,22 @@ def main(argv: list[str]) -> int:
     return int(any(str(reason).startswith(FAILED) for table in tables.values() for reason in table.get("skipped", ())))
 
 
-def parsed(argv: list[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        "xaibench bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["explainers", "metrics"], help="what is measured")
-    parser.add_argument("overrides", nargs="*", help="fields of explainers or metrics, and overrides of `xaibench run`")
-    parser.add_argument("--explainers", default="all", help="names, with commas, or all (default)")
-    parser.add_argument("--metrics", default="all", help="names, with commas, or all (default)")
-    parser.add_argument("--explainer", default="gradient", help="whose maps the metrics score (default: gradient)")
-    parser.add_argument("--dataset", default="mnist", help="default: mnist")
-    parser.add_argument("--model", default="conv10_conv20_dense50", help="names, with commas (default: conv10_conv20_dense50)")
-    parser.add_argument("--images", type=_positive, default=64, help="test images to explain (default: 64)")
-    parser.add_argument("--targets", default="predicted", help="classes to explain: predicted (default), label, all")
-    parser.add_argument(
-        "--peers", action="store_true", help="also captum's, shap's and Quantus's implementations of the same, at equal settings"
-    )
-    parser.add_argument(
-        "--repeats", type=_positive, default=3, help="turns, fewer for what takes minutes; ratios are their medians (default: 3)"
-    )
-    parser.add_argument("--memory", action="store_true", help="peak memory of 1,000 and of 10,000 images instead of speed")
-    parser.add_argument("--memory-images", default="1000,10000", help="other numbers of images for that")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1")
-    parser.add_argument("--threads", type=_positive, default=2, help="default: 2")
-    parser.add_argument("--out", type=Path, default=Path("results/bench"), help="folder for the tables (default: results/bench)")
-    parser.add_argument("--config-dir", help="folder with further components")
-    parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)  # a process that measures one explainer's memory
-    return parser.parse_intermixed_args(argv)
-
-
-def prepared(options: argparse.Namespace) -> Bench:
-    """The grid and the methods, checked before anything is trained."""
-    kind = options.what.removesuffix("s")
-    more = ["--config-dir", options.config_dir] if options.config_dir else []
-    known = Request(more).loader.get_group_options(kind)
-    fields = [text for text in options.overrides if text.split(".")[0].lstrip("+") in known]
-    lines = [
-        *(f"dataset={options.dataset}", f"model={options.model}", f"explain_on.count={options.images}", "figures=[]"),
-        *(f"explain_on.targets={options.targets}", f"runtime.device={options.device}", f"runtime.threads={options.threads}"),
-        *([f"explainer={options.explainer}"] if kind == "metric" else []),
-        *(text for text in options.overrides if text not in fields),
-    ]
-    request, asked = Request([*more, *lines]), getattr(options, options.what)
-    names = known if asked == "all" else [name.strip() for name in asked.split(",")]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ConfigurationError(f"--{options.what} {unknown[0]}: expected all, or names among {', '.join(known)}")
-    astray = [text for text in fields if text.split(".")[0].lstrip("+") not in names]
-    if astray:
-        raise ConfigurationError(f"{astray[0]}: expected a field of a chosen {kind} ({', '.join(names)})")
-    grid, settings = composed(request)
-    return Bench(options, grid, settings, _methods(request, kind, names, [text.lstrip("+") for text in fields]))
-
-
 def speed_tables(bench: Bench, console: Console) -> Tables:
     """Tables of throughput, methods and peers."""
     from xaibench.bench import tune
 
-    measured = _metrics if bench.kind == "metric" else _explainers
     rows: dict[str, list[dict[str, Any]]] = {"throughput": [], bench.options.what: [], "peers": []}
     for model, problem in classifiers(bench):
-        speeds = tune(problem(None), bench.options.repeats)
+        speeds, given = tune(problem(None), bench.options.repeats), _explanation(bench, problem) if bench.kind == "metric" else None
         rows["throughput"] += [model | vars(speed) for speed in speeds.values()]
         for label, method in track(bench.methods.items(), model["model"], console=console, disable=not console.is_terminal):
             named = model | {bench.kind: label}
-            own, peers = measured(bench, method, problem, speeds)
+            found = _explainers(bench, method, problem, speeds) if given is None else _metrics(bench, method, problem, speeds, given)
+            own, peers = found
             rows[bench.options.what].append(named | own)
             rows["peers"] += [named | peer for peer in peers]
             say(console, bench.kind, rows[bench.options.what][-1])
+            write(bench, {name: pd.DataFrame(found) for name, found in rows.items() if found})  # what is measured stays if the rest fails
     return {name: pd.DataFrame(found) for name, found in rows.items() if found}
 
 
@@ -157,20 +74,30 @@ def _explainers(bench: Bench, explainer: Any, problem: Any, speeds: Any) -> tupl
     return own, [{"peer": peer.name} | or_failed(peer_row, explainer, peer, problem(explainer), repeats) for peer in peers]
 
 
-def _metrics(bench: Bench, metric: Any, problem: Any, speeds: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The row of a metric, on the maps of one explainer, and those of its peers."""
-    from functools import partial
-
-    from xaibench.bench import metric_row, rng_of
-    from xaibench.explaining import explained
+def _metrics(bench: Bench, metric: Any, problem: Any, speeds: Any, given: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The row of a metric, on the explanations of one explainer, and those of its peers."""
+    from xaibench.bench import metric_row
     from xaibench.metric_parity.speed import peer_rows
 
-    explainer, repeats = bench.grid.explainers[0].component, bench.options.repeats
-    again = partial(explained, explainer, rng=rng_of(explainer))
-    found = problem(metric)
-    explanation = replace(again(problem(None)), again=again)
-    own = or_failed(metric_row, metric, explainer, found, explanation, speeds, repeats)
-    return own, peer_rows(metric, explainer, found, explanation, repeats) if bench.options.peers and "skipped" not in own else []
+    if isinstance(given, str):
+        return {"family": metric.family.value, "skipped": given}, []
+    explainer, repeats, found = bench.grid.explainers[0].component, bench.options.repeats, problem(metric)
+    own = or_failed(metric_row, metric, explainer, found, given, speeds, repeats)
+    return own, peer_rows(metric, explainer, found, given, repeats) if bench.options.peers and "skipped" not in own else []
+
+
+def _explanation(bench: Bench, problem: Any) -> Any:
+    """The explanations that the metrics score, which can explain again; or why there are none."""
+    from xaibench import payloads
+    from xaibench.bench import rng_of
+
+    explainer = bench.grid.explainers[0].component
+    own = problem(explainer)
+
+    def again(other: Any) -> Any:
+        return payloads.explained(explainer, replace(other, helpers=own.helpers), rng_of(explainer))
+
+    return explainer.unsupported(own) or replace(again(own), again=again)
 
 
 def memory_tables(bench: Bench, console: Console) -> Tables:
@@ -187,7 +114,7 @@ def memory_tables(bench: Bench, console: Console) -> Tables:
 def classifiers(bench: Bench) -> Iterator[tuple[dict[str, Any], Callable[[Any], Any]]]:
     """For each trained network its names, and a function that gives a method's problem, or, for None, one without helpers."""
     from xaibench.identity import Explaining
-    from xaibench.problem import Training
+    from xaibench.problem import Explainer, Training
     from xaibench.stages import Stages
     from xaibench.store import Store
 
@@ -198,7 +125,8 @@ def classifiers(bench: Bench) -> Iterator[tuple[dict[str, Any], Callable[[Any], 
         stages.predict(training)
 
         def problem(chosen: Any, training: Training = training) -> Any:
-            needs = {} if chosen is None else chosen.needs(training, *([explainer] if bench.kind == "metric" else []))
+            of_metric = [] if isinstance(chosen, Explainer) else [explainer]
+            needs = {} if chosen is None else chosen.needs(training, *of_metric)
             return stages.problem(Explaining(training, explain_on, explainer), needs)
 
         yield {"dataset": dataset.name, "model": model.name, "seed": seed}, problem
@@ -238,19 +166,6 @@ def write(bench: Bench, tables: Tables) -> str:
     return text
 
 
-def _methods(request: Request, kind: str, names: list[str], fields: list[str]) -> dict[str, Any]:
-    """The explainers or metrics with these fields, by name and fields."""
-    from omegaconf import OmegaConf
-
-    lines = [f"+{kind}@entries.{name}={name}" for name in names] + [f"++entries.{text}" for text in fields]
-    specs: Any = OmegaConf.to_container(request.compose(lines)["entries"], resolve=True)
-    found = {}
-    for name in names:
-        own = ", ".join(text.partition(".")[2] for text in fields if text.split(".")[0] == name)
-        found[f"{name}[{own}]" if own else name] = build(specs[name], name)
-    return found
-
-
 def _in_a_process(bench: Bench, model: str, label: str, count: str) -> dict[str, Any]:
     """`_probe` in a process of its own."""
     options, name = bench.options, label.partition("[")[0]
@@ -282,17 +197,12 @@ def _in_a_process(bench: Bench, model: str, label: str, count: str) -> dict[str,
 def _probe(bench: Bench) -> dict[str, Any]:
     """The memory that one method takes."""
     from xaibench.bench import memory_row, metric_memory_row
+    from xaibench.scoring import unsupported
 
     (_, problem), method = next(classifiers(bench)), next(iter(bench.methods.values()))
     found, explainer = problem(method), bench.grid.explainers[0].component
-    reason = method.unsupported(found, *([explainer] if bench.kind == "metric" else []))
-    if reason:
-        return {"skipped": reason}
-    return metric_memory_row(method, explainer, found) if bench.kind == "metric" else memory_row(method, found)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected an integer >= 1")
-    return number
+    reason = unsupported(method, explainer, found) if bench.kind == "metric" else method.unsupported(found)
+    given = _explanation(bench, problem) if bench.kind == "metric" and not reason else None
+    if reason or isinstance(given, str):
+        return {"skipped": reason or given}
+    return memory_row(method, found) if given is None else metric_memory_row(method, found, given)

@@ -20,7 +20,16 @@ from xaibench.stages import Runtime
 from xaibench.tracking import Tracker
 
 PICTURE = "xaibench.pictures.Picture"
-FIGURES = ("curves", "maps", "all_classes", "learning_curves", "confusion_matrix", "metric_quality", "operator_agreement")
+FIGURES = (
+    "curves",
+    "maps",
+    "all_classes",
+    "counterfactuals",
+    "learning_curves",
+    "confusion_matrix",
+    "metric_quality",
+    "operator_agreement",
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from xaibench.problem import Explainer, Family
 from xaibench.scoring import Metric, Requires
 
 PLURALS = {"datasets": "dataset", "models": "model", "trainers": "trainer", "explainers": "explainer", "metrics": "metric"}
+VARIANTS = "variant/"
+"""Begins the names of what differs from an option only in some fields: these are not listed."""
+
 HELP = "usage: xaibench list [datasets | models | trainers | explainers | metrics | experiments] [--config-dir FOLDER]"
 
 
@@ -37,14 +40,14 @@ def main(argv: list[str]) -> int:
 
 
 def components(request: Request, group: str) -> dict[str, Component]:
-    """All components of a group at their configured values, by name."""
+    """All components of a group at their configured values, by name; those of counterfactuals as ``counterfactual/NAME``."""
     assert group in GROUPS
-    names = request.loader.get_group_options(group)
-    config = request.compose([f"+{group}@entries.{name}={name}" for name in names])
+    names = [name for name in request.options(group) if not name.startswith(VARIANTS)]
+    config = request.compose([f"+{group}@entries.e{number}={name}" for number, name in enumerate(names)])
     from omegaconf import OmegaConf
 
     specs: Any = OmegaConf.to_container(config["entries"], resolve=True)
-    return {name: build(specs[name], group) for name in names}
+    return {name: build(specs[f"e{number}"], group) for number, name in enumerate(names)}
 
 
 def _group(request: Request, group: str, title: str) -> Table:

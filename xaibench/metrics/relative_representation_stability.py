@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from xaibench.metrics import representation
 from xaibench.metrics.relative_stability import RelativeStability
 from xaibench.metrics.robustness import length
 from xaibench.problem import Explainer, Problem
@@ -51,7 +52,7 @@ class RelativeRepresentationStability(RelativeStability):
     def unsupported(self, problem: Problem, explainer: Explainer) -> str | None:
         """Needs the layer."""
         reason = super().unsupported(problem, explainer)
-        if reason is not None or self._place(problem) is not None:
+        if reason is not None or representation.layer_of(problem.classifier, self.layer) is not None:
             return reason
         if self.layer:
             return f"the classifier has no module {self.layer!r}, whose output would be the representation"
@@ -60,25 +61,9 @@ class RelativeRepresentationStability(RelativeStability):
     @contextlib.contextmanager
     def recording(self, problem: Problem) -> Iterator[list[Tensor]]:
         """The representations of the images that go through the model."""
-        place = self._place(problem)
-        if place is None:
-            raise ValueError(f"{type(self).__name__}.layer={self.layer!r}: expected a module of the classifier")
-        record: list[Tensor] = []
-
-        def keep(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            record.append((output if self.layer else inputs[0]).flatten(1).clone())
-
-        handle = place.register_forward_hook(keep)
-        try:
+        with representation.recording(problem.classifier, self.layer) as record:
             yield record
-        finally:
-            handle.remove()
 
     def moved(self, images: Tensor, logits: Tensor, recorded: Tensor) -> Tensor:
         """(n, S, 1): the relative change of the representation."""
         return length(self.relative(recorded[:, :1], recorded[:, 1:]), self.p)
-
-    def _place(self, problem: Problem) -> nn.Module | None:
-        modules = dict(problem.classifier.named_modules())
-        linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
-        return modules.get(self.layer) if self.layer else linear[-1] if linear else None
