@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from xaibench.cli.request import GROUPS, Request, study_content
 from xaibench.component import Component, ConfigurationError, build
@@ -52,13 +53,20 @@ def components(request: Request, group: str) -> dict[str, Component]:
 
 def _group(request: Request, group: str, title: str) -> Table:
     found = components(request, group)
-    table = Table(title=f"{len(found)} {title}", title_justify="left")
-    extra = {"explainer": ("family", "claims", "paper"), "metric": ("family", "better", "needs", "version", "paper")}.get(group, ())
-    for column in ("name", *extra, "what it is", "fields"):
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    table = Table(title=f"{len(found)} {title}", title_justify="left", expand=True)
+    extra = {"explainer": ("family", "claims"), "metric": ("family", "better", "needs", "version")}.get(group, ())
+    for column in ("name", *extra, "what it is, its paper and fields"):
+        table.add_column(
+            column,
+            overflow="fold",
+            no_wrap=column == "name",
+            ratio=1 if column.startswith("what") else None,
+            max_width=24 if column in extra else None,
+        )
     for name, component in sorted(found.items(), key=lambda item: (_family(item[1]), item[0])):
         fields = ", ".join(f"{field.name}={_short(getattr(component, field.name))}" for field in dataclasses.fields(component))
-        table.add_row(name, *_facts(component), _first_sentence(component), fields)
+        small = "".join(f"\n{line}" for line in (getattr(component, "paper", ""), fields) if line)
+        table.add_row(name, *_facts(component), Text(_first_sentence(component)).append(small, style="dim"))
     return table
 
 
@@ -68,11 +76,11 @@ def _family(component: Component) -> int:
 
 def _facts(component: Component) -> tuple[str, ...]:
     if isinstance(component, Explainer):
-        return component.family.value, ", ".join(sorted(component.claims)), component.paper
+        return component.family.value, ", ".join(sorted(component.claims))
     if isinstance(component, Metric):
         better = {True: "higher", False: "lower", None: "neither"}[component.higher_is_better]
         needs = ", ".join(item.value for item in Requires if item in component.requires) or "map only"
-        return component.family.value, better, needs, str(component.version), component.paper
+        return component.family.value, better, needs, str(component.version)
     return ()
 
 

@@ -45,7 +45,7 @@ class ClassConditionalDecoder(BlackBoxSearch):
     gives. See `ConditionalAutoencoding` for the training.
     """
 
-    paper: ClassVar[str] = "arXiv:1406.5298"
+    paper: ClassVar[str] = "Kingma et al., 2014 (arXiv:1406.5298)"
 
     autoencoder: ConditionalAutoencoder = ConditionalAutoencoder()
     training: ConditionalAutoencoding = ConditionalAutoencoding()

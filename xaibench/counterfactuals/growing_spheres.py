@@ -58,7 +58,7 @@ class GrowingSpheres(BlackBoxSearch):
     own: uniform for every pair, and uncorrelated between pairs.
     """
 
-    paper: ClassVar[str] = "arXiv:1712.08443"
+    paper: ClassVar[str] = "Laugel et al., 2018 (arXiv:1712.08443)"
 
     radius: PositiveFloat = 1.0
     samples: PositiveInt = 50

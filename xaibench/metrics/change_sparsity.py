@@ -42,7 +42,7 @@ class ChangeSparsity(CounterfactualMetric):
     """
 
     higher_is_better: ClassVar[bool | None] = True
-    paper: ClassVar[str] = "arXiv:1905.07697"
+    paper: ClassVar[str] = "Mothilal, Sharma and Tan, 2020 (arXiv:1905.07697)"
 
     tolerance: NonNegativeFloat = TOLERANCE
 

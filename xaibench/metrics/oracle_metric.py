@@ -33,7 +33,7 @@ class OracleMetric(CounterfactualMetric):
         If the oracle is no classifier.
     """
 
-    paper: ClassVar[str] = "arXiv:2111.00177"
+    paper: ClassVar[str] = "Hvilshøj et al., 2021 (arXiv:2111.00177)"
     requires: ClassVar[frozenset[Requires]] = frozenset({Requires.TRAINING})
 
     oracle: Model | None = None

@@ -52,7 +52,7 @@ class Proximity(RangedMetric):
     """
 
     higher_is_better: ClassVar[bool | None] = False
-    paper: ClassVar[str] = "arXiv:1711.00399"
+    paper: ClassVar[str] = "Wachter, Mittelstadt and Russell, 2017 (arXiv:1711.00399)"
 
     norm: Literal["l0", "l1", "l2", "linf", "l1_l2"] = "l1"
     tolerance: NonNegativeFloat = TOLERANCE

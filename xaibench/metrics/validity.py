@@ -35,7 +35,7 @@ class Validity(CounterfactualMetric):
     """
 
     higher_is_better: ClassVar[bool | None] = True
-    paper: ClassVar[str] = "arXiv:2111.00177"
+    paper: ClassVar[str] = "Hvilshøj et al., 2021 (arXiv:2111.00177)"
 
     def values(self, problem: Problem, found: Found, rng: Rng) -> Mapping[str, Tensor]:
         """1 for each."""
