@@ -59,6 +59,8 @@ class Metric(Component, Generic[Kind]):
         Of the class: the kind of explanation that it scores.
     requires
         Of the class: what it needs beside the map.
+    exact_passes
+        Of the class: whether `passes` is exact, or, where the passes depend on what was found, an upper bound.
     set_level
         Of the class: whether an image's score depends, by definition, on the other images; such a metric gets all of them at once.
     """
@@ -69,6 +71,7 @@ class Metric(Component, Generic[Kind]):
     paper: ClassVar[str] = ""
     scores: ClassVar[type] = Attributions
     requires: ClassVar[frozenset[Requires]] = frozenset()
+    exact_passes: ClassVar[bool] = True
     set_level: ClassVar[bool] = False
 
     def needs(self, training: Training, explainer: Explainer[Kind]) -> Mapping[str, Training]:

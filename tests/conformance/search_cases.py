@@ -281,4 +281,5 @@ def scores_of(metric: Metric[Counterfactuals], problem: Problem, found: Counterf
     declared = metric.passes(problem, Noise())
     assert counted.forward <= declared.forward
     assert counted.backward <= declared.backward
+    assert not metric.exact_passes or counted.passes == declared
     return scores

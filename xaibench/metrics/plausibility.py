@@ -49,6 +49,7 @@ class Plausibility(CounterfactualMetric):
 
     higher_is_better: ClassVar[bool | None] = True
     paper: ClassVar[str] = "Pawelczyk et al., 2021 (arXiv:2108.00783)"
+    exact_passes: ClassVar[bool] = False
 
     neighbors: PositiveInt = 5
     by: Literal["label", "prediction"] = "label"

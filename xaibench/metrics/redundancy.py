@@ -58,6 +58,7 @@ class Redundancy(CounterfactualMetric):
 
     higher_is_better: ClassVar[bool | None] = False
     paper: ClassVar[str] = "Pawelczyk et al., 2021 (arXiv:2108.00783)"
+    exact_passes: ClassVar[bool] = False
     requires: ClassVar[frozenset[Requires]] = frozenset({Requires.MODEL})
 
     pixels: PositiveInt | None = 100
