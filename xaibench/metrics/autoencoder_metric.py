@@ -36,7 +36,7 @@ class AutoencoderMetric(RangedMetric):
     """
 
     higher_is_better: ClassVar[bool | None] = False
-    paper: ClassVar[str] = "arXiv:1907.02584"
+    paper: ClassVar[str] = "Van Looveren and Klaise, 2019 (arXiv:1907.02584)"
     requires: ClassVar[frozenset[Requires]] = frozenset({Requires.TRAINING})
 
     autoencoder: AutoencoderModel = ConvAutoencoder()

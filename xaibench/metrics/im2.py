@@ -30,7 +30,7 @@ class Im2(AutoencoderMetric):
     Returns
     -------
     Scores
-        `value`: (B, T), at least 0; lower is better. Hvilshoj et al. 2021 print it times 100. NaN where no counterfactual was found.
+        `value`: (B, T), at least 0; lower is better. Hvilshøj et al. 2021 print it times 100. NaN where no counterfactual was found.
 
     Raises
     ------

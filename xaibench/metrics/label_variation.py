@@ -43,7 +43,7 @@ class LabelVariation(OracleMetric):
 
     References
     ----------
-    Hvilshoj, Iosifidis and Assent, On Quantitative Evaluations of Counterfactuals, 2021 (arXiv:2111.00177): label variation score. Differs:
+    Hvilshøj, Iosifidis and Assent, On Quantitative Evaluations of Counterfactuals, 2021 (arXiv:2111.00177): label variation score. Differs:
     theirs is for images with several labels (a face's make-up, smile, ...), has an oracle for each label, and gives one number for each
     label that is not explained. Images with one label of K have no others: here the classes that are not involved take their place, one
     oracle's softmax gives their probabilities, which are not independent of each other, and the mean over them is the score.

@@ -41,7 +41,7 @@ class OracleAgreement(OracleMetric):
 
     References
     ----------
-    Hvilshoj, Iosifidis and Assent, On Quantitative Evaluations of Counterfactuals, 2021 (arXiv:2111.00177): Oracle score. Differs: their
+    Hvilshøj, Iosifidis and Assent, On Quantitative Evaluations of Counterfactuals, 2021 (arXiv:2111.00177): Oracle score. Differs: their
     oracle has an architecture of its own; here it has the classifier's, unless another is given.
     """
 

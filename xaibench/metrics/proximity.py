@@ -47,7 +47,7 @@ class Proximity(RangedMetric):
     References
     ----------
     Wachter, Mittelstadt and Russell, Counterfactual Explanations without Opening the Black Box, 2017 (arXiv:1711.00399). ``l1_l2`` is the
-    ElasticNet of Hvilshoj, Iosifidis and Assent 2021 (arXiv:2111.00177) as their published code computes it, hence as in their table: it
+    ElasticNet of Hvilshøj, Iosifidis and Assent 2021 (arXiv:2111.00177) as their published code computes it, hence as in their table: it
     is described there with the squared L2 norm, and computed without the square.
     """
 

@@ -31,7 +31,7 @@ class Validity(CounterfactualMetric):
 
     References
     ----------
-    Hvilshoj, Iosifidis and Assent, On Quantitative Evaluations of Counterfactuals, 2021 (arXiv:2111.00177): target-class validity.
+    Hvilshøj, Iosifidis and Assent, On Quantitative Evaluations of Counterfactuals, 2021 (arXiv:2111.00177): target-class validity.
     """
 
     higher_is_better: ClassVar[bool | None] = True
