@@ -43,6 +43,20 @@ def test_ranking_is_the_sorted_order_with_ties_in_the_order_of_the_images_permut
     assert not torch.equal(row_major.reshape(expected.shape).int(), expected)
 
 
+def test_one_channel_is_ranked_as_several_are_to_the_last_bit():
+    """One channel's float32 are sorted as integers; numbers of both signs and all sizes, that float32 barely tells apart among them."""
+    numbers = [0.0, -0.0, 1e-45, -1e-45, 1e-38, 1.0, 1.0000001, -1.0, -1.0000001, 3e38, -3e38, math.inf, -math.inf, 0.5, 0.5, -0.5]
+    problem = make_problem(channels=1, height=4, width=4)
+    drawn = torch.stack([torch.randperm(16, generator=torch.Generator().manual_seed(seed)) for seed in range(problem.targets.numel())])
+    one = Attributions(torch.tensor(numbers)[drawn].reshape(*problem.targets.shape, 1, 4, 4))
+    found, expected = ranking(problem, one, RNG), sorted_ranks(problem, one, "sum")
+    assert torch.equal(found.rank, expected)
+    assert torch.allclose(found.tied, torch.tensor(4 / 16))
+    wide = ranking(problem, Attributions(one.values.to(torch.float64)), RNG)
+    assert torch.equal(found.rank, wide.rank)
+    assert torch.equal(found.tied, wide.tied)
+
+
 def test_tied_is_the_share_of_pixels_whose_value_occurs_again():
     problem = make_problem(height=2, width=3, targets=1, batch=4)
     maps = [[1, 1, 2, 3, 4, 5], [1, 1, 2, 2, 3, 4], [0.0, -0.0, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6]]

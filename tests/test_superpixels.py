@@ -3,6 +3,7 @@ import warnings
 import pytest
 import torch
 
+from xaibench import superpixels
 from xaibench.superpixels import Halves, Pixels, Slic, Squares
 
 
@@ -69,6 +70,25 @@ def test_slic_numbers_the_regions_of_every_image_without_gaps(channels, height, 
     for row in range(4):
         assert torch.equal(Slic(regions=16)(images[row, None])[0], regions[row])
     assert torch.equal(Slic(regions=16)(images.flip(0)), regions.flip(0))
+
+
+def test_slic_of_the_same_image_is_clustered_once(monkeypatch):
+    from skimage import segmentation
+
+    images, clustered, cluster = pictures(batch=2), [], segmentation.slic
+    monkeypatch.setattr(segmentation, "slic", lambda image, **settings: clustered.append(settings) or cluster(image, **settings))
+    superpixels.KEPT.clear()
+    regions = Slic(regions=9)(images)
+    assert torch.equal(Slic(regions=9)(images.flip(0)), regions.flip(0))
+    assert len(clustered) == 2
+    regions.zero_()  # what a caller does with its regions is its own affair
+    assert Slic(regions=9)(images).any()
+    Slic(regions=4)(images)
+    Slic(regions=9, compactness=1.0)(images)
+    Slic(regions=9)(images + 0.01)
+    Slic(regions=9)(images.transpose(2, 3))
+    assert len(clustered) == 10
+    assert superpixels.KEPT.currsize == 10 * regions[0].nbytes <= superpixels.KEPT.maxsize
 
 
 def test_slic_follows_edges():

@@ -12,7 +12,7 @@ from xaibench.maps import Pooling, pool
 from xaibench.perturb import Read, read
 from xaibench.problem import Attributions, Problem
 from xaibench.removal import Removal
-from xaibench.seeding import Rng
+from xaibench.seeding import Rng, ascending
 from xaibench.superpixels import Pixels, Superpixels
 
 VERSION = 1
@@ -73,6 +73,8 @@ def ranking(
     defined = ~maps.flatten(2).isnan().any(dim=2)
     if isinstance(superpixels, Pixels):
         values, count = maps.flatten(2), maps[0, 0].numel()
+        if attributions.values.shape[2] == 1:
+            values = values.to(attributions.values.dtype)  # nothing was added up
         rank, tied = _ranks(values, _order(problem, count, rng, ties))
         regions = torch.full((len(maps),), count, device=maps.device)
         return Ranking(rank.reshape(maps.shape), regions, count, torch.where(defined, tied, torch.nan), defined)
@@ -95,16 +97,32 @@ def _order(problem: Problem, count: int, rng: Rng, ties: Ties) -> Tensor:
 
 def _ranks(values: Tensor, order: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Ranks (B, T, R), int32, and share of tied regions (B, T), of relevance (B, T, R)."""
-    shuffled = order[:, None].expand(values.shape)
-    ordered, place = values.gather(2, shuffled).sort(dim=2, descending=True, stable=True)
-    numbers = torch.arange(values.shape[2], device=values.device, dtype=torch.int32).expand(values.shape)
-    rank = torch.empty_like(numbers, memory_format=torch.contiguous_format).scatter_(2, shuffled.gather(2, place), numbers)
+    shuffled, numbers = order[:, None].expand(values.shape), torch.arange(values.shape[2], device=values.device)
+    ordered, place = _sorted(values.gather(2, shuffled), numbers)
+    rank = torch.empty_like(place, dtype=torch.int32).scatter_(2, shuffled.gather(2, place), numbers.to(torch.int32).expand(values.shape))
     equal = torch.nn.functional.pad(ordered[..., 1:] == ordered[..., :-1], (1, 1))
     tied = (equal[..., 1:] | equal[..., :-1]).to(torch.float32)
     if absent is None:
         return rank, tied.mean(dim=2)
     there = ~absent.sort(dim=1, stable=True).values[:, None]
     return rank, (tied * there).sum(dim=2) / there.sum(dim=2)
+
+
+def _sorted(values: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers that are equal where the values are, the highest values first, and each one's place before; of equal ones the first first."""
+    if values.dtype != torch.float32:
+        ordered, place = values.sort(dim=2, descending=True, stable=True)
+        return ordered, place
+    # Integers sort several times as fast: above the value, below its place.
+    ordered = ascending(_descending(values).to(torch.int64).bitwise_left_shift_(32).bitwise_or_(numbers))
+    return ordered >> 32, ordered.bitwise_and_(2**32 - 1)
+
+
+def _descending(values: Tensor) -> Tensor:
+    """int32 that are the smaller the larger the float32, and equal where those are; NaN gives anything."""
+    bits = (values + 0.0).view(torch.int32)  # -0 becomes 0
+    # negative numbers in IEEE 754 are a sign and a magnitude; all bits but the sign flipped, they ascend
+    return (bits >> 31).bitwise_and_(2**31 - 1).bitwise_xor_(bits).bitwise_not_()
 
 
 def _means(values: Tensor, region: Tensor, count: int) -> Tensor:

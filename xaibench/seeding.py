@@ -69,11 +69,11 @@ class Each:
     def bits(self, *shape: int) -> Tensor:
         """(B, *shape) int64 with 64 random bits (splitmix64 of the stream's state and the position)."""
         size = int(np.prod(shape, dtype=np.int64)) if shape else 1
-        image = _mix(self.index * _GOLDEN + _wrap(self.key + self._calls * _MIX1))
-        stream = _mix(image + (self.sample * _MIX2 if isinstance(self.sample, Tensor) else _wrap(self.sample * _MIX2)))
+        image = _mix_(self.index * _GOLDEN + _wrap(self.key + self._calls * _MIX1))
+        stream = _mix_(image + (self.sample * _MIX2 if isinstance(self.sample, Tensor) else _wrap(self.sample * _MIX2)))
         self._calls += 1
         position = torch.arange(1, size + 1, device=self.index.device, dtype=torch.int64) * _GOLDEN
-        return _mix(stream[:, None] + position).reshape(len(self.index), *shape)
+        return _mix_(stream[:, None] + position).reshape(len(self.index), *shape)
 
     def uniform(self, *shape: int) -> Tensor:
         """(B, *shape) float32, uniform on (0, 1)."""
@@ -97,7 +97,7 @@ class Each:
         bits, width = self.bits(size), max(size - 1, 1).bit_length()
         # The place stands in the last bits, so that numbers are sorted and nothing has to be carried along: several times as fast.
         place = torch.arange(size, device=bits.device)
-        return _sorted((bits >> width << width) | place) & ((1 << width) - 1)
+        return ascending(bits.bitwise_and_(-1 << width).bitwise_or_(place)).bitwise_and_((1 << width) - 1)
 
 
 @contextlib.contextmanager
@@ -116,9 +116,9 @@ def global_seed(seed: int) -> Iterator[None]:
             np.random.set_state(legacy)
 
 
-def _sorted(numbers: Tensor) -> Tensor:
-    """Each row in ascending order; on a CPU by numpy, whose sort of integers is vectorized."""
-    return torch.from_numpy(np.sort(numbers.numpy(), axis=1)) if numbers.device.type == "cpu" else numbers.sort(dim=1).values
+def ascending(numbers: Tensor) -> Tensor:
+    """Integers in ascending order along the last dimension; on a CPU by numpy, whose sort of integers is vectorized."""
+    return torch.from_numpy(np.sort(numbers.numpy())) if numbers.device.type == "cpu" else numbers.sort(dim=-1).values
 
 
 def _wrap(value: int) -> int:
@@ -126,16 +126,16 @@ def _wrap(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63
 
 
-def _mix(state: Tensor) -> Tensor:
-    """The finalizer of splitmix64 (Steele, Lea and Flood 2014), on int64 with wrap-around."""
-    state = (state ^ _shift(state, 30)) * _MIX1
-    state = (state ^ _shift(state, 27)) * _MIX2
-    return state ^ _shift(state, 31)
+def _mix_(state: Tensor) -> Tensor:
+    """The finalizer of splitmix64 (Steele, Lea and Flood 2014), on int64 with wrap-around, in place: new memory would cost more."""
+    state.bitwise_xor_(_shift(state, 30)).mul_(_MIX1)
+    state.bitwise_xor_(_shift(state, 27)).mul_(_MIX2)
+    return state.bitwise_xor_(_shift(state, 31))
 
 
 def _shift(state: Tensor, by: int) -> Tensor:
     """Logical right shift of int64."""
-    return (state >> by) & ((1 << (64 - by)) - 1)
+    return (state >> by).bitwise_and_((1 << (64 - by)) - 1)
 
 
 def _unit(bits: Tensor) -> Tensor:

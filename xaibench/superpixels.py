@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from abc import abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
 
+import cachetools
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +17,9 @@ from xaibench.component import Component, PositiveFloat, PositiveInt
 
 LIBRARY = "scikit-image"
 VERSION = 1
+
+KEPT: cachetools.LRUCache[Hashable, np.ndarray] = cachetools.LRUCache(2**26, getsizeof=lambda regions: regions.nbytes)
+"""Regions of the images that were clustered last, up to so many bytes: all methods and metrics of a study ask for the same ones."""
 
 
 @dataclass(frozen=True)
@@ -99,20 +106,25 @@ class Slic(Superpixels):
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Superpixels`."""
+        found = [self._regions(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
+        return torch.from_numpy(np.stack(found)).to(images.device)
+
+    def _key(self, image: np.ndarray) -> Hashable:
+        return self, image.shape, image.dtype.str, hashlib.blake2b(image.tobytes()).digest()
+
+    @cachetools.cached(KEPT, key=_key, lock=threading.Lock())
+    def _regions(self, image: np.ndarray) -> np.ndarray:
         from skimage.segmentation import slic
 
-        found = [
-            slic(
-                image,
-                n_segments=self.regions,
-                compactness=self.compactness,
-                channel_axis=-1,
-                start_label=0,
-                convert2lab=image.shape[-1] == 3,
-            )
-            for image in images.permute(0, 2, 3, 1).double().cpu().numpy()
-        ]
-        return torch.from_numpy(np.stack(found).astype(np.int64)).to(images.device)
+        found: np.ndarray = slic(
+            image.astype(np.float64),
+            n_segments=self.regions,
+            compactness=self.compactness,
+            channel_axis=-1,
+            start_label=0,
+            convert2lab=image.shape[-1] == 3,
+        )
+        return found.astype(np.int64)
 
 
 @dataclass(frozen=True)
