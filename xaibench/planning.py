@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -13,7 +14,8 @@ from xaibench import scoring
 from xaibench.component import ConfigurationError
 from xaibench.explaining import declared_passes
 from xaibench.grid import Cell, Grid
-from xaibench.problem import Dataset, Explainer, Model, Passes, Problem, Split
+from xaibench.identity import train_key
+from xaibench.problem import Dataset, Explainer, Model, Passes, Problem, Split, Training
 from xaibench.scoring import Metric
 from xaibench.seeding import global_seed
 from xaibench.selection import ExplainOn
@@ -46,6 +48,22 @@ class Planned:
 def plan(grid: Grid, store: Store) -> list[Planned]:
     """The state of every cell; nothing is computed, and no data is read."""
     return [_planned(cell, store) for cell in grid.cells()]
+
+
+def helpers(cells: Iterable[Planned]) -> dict[str, Training]:
+    """By key: the further networks that the cells to do need, and the networks which those need in turn."""
+    found: dict[str, Training] = {}
+    wanted: list[Training] = []
+    for item in cells:
+        if item.status == "to do":
+            explaining, metric = item.cell.explaining, item.cell.metric.component
+            wanted += explaining.explainer.needs(explaining.training).values()
+            wanted += metric.needs(explaining.training, explaining.explainer).values()
+    while wanted:
+        training = wanted.pop()
+        if found.setdefault(train_key(training)[0], training) is training and training.procedure and training.origin:
+            wanted += training.procedure.needs(training.origin).values()
+    return found
 
 
 def check(grid: Grid) -> None:

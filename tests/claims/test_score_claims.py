@@ -65,6 +65,14 @@ def test_classifiers_below_the_least_accuracy_are_left_out():
     assert left["claim"] == "nothing to check it on"
 
 
+def test_data_sets_that_a_claim_is_not_about_are_left_out():
+    results = Scores({"pointing_game": OFFSETS})
+    (name,) = set(results.table["dataset"])
+    assert len(BeatsControls(metric="pointing_game", datasets=(name,))(results)) == 3
+    (left,) = BeatsControls(metric="pointing_game", datasets=(f"{name}_grid",))(results).to_dict("records")
+    assert left["claim"] == "nothing to check it on"
+
+
 def test_an_image_without_a_score_is_left_out_and_not_averaged_away():
     results = Scores({"pointing_game": OFFSETS})
     table = results.table

@@ -9,6 +9,7 @@ from cli_cases import isolated
 from xaibench.cli.compose import composed
 from xaibench.cli.main import main
 from xaibench.cli.request import Request, conf_folder
+from xaibench.planning import helpers
 
 GATED = '''
 from dataclasses import dataclass
@@ -106,6 +107,21 @@ def test_attributions_and_counterfactuals_share_a_sweep_and_skip_each_others_met
     assert "2 done, 0 cached, 2 skipped, 0 failed of 4 cells" in outcome.out
     assert "scores attributions, and the explainer gives counterfactuals" in " ".join(outcome.out.split())
     assert (bench.results / "sweep" / "maps.png").exists()
+
+
+def test_plan_tells_the_networks_that_are_needed_besides_and_what_is_an_upper_bound(bench):
+    given = ("-m", "model=linear", "explainer=gradient,counterfactual/reinforcement", "explain_on.targets=second")
+    metrics = "metric=sparseness,counterfactual/validity,counterfactual/oracle_agreement"
+    needed = helpers(bench.plan(*given, metrics)).values()  # the actor needs an autoencoder in its turn
+    assert sorted(type(training.model).__name__ for training in needed) == ["Actor", "ConvAutoencoder", "Linear"]
+    rows = {
+        line[0]: line[1:] for line in (text.replace("│", " ").split() for text in bench("plan", *given, metrics).out.splitlines()) if line
+    }
+    assert rows["helpers"] == ["0", "3"]
+    assert rows["explain"][3:5] == ["at", "most"]
+    alone = bench("plan", "model=linear", "explainer=gradient", "metric=sparseness").out
+    assert "helpers" not in alone
+    assert "at most" not in alone
 
 
 def run_bench(tmp_path, *arguments: str) -> pd.DataFrame:

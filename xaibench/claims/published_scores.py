@@ -24,7 +24,7 @@ class PublishedScores(ScoreClaim):
 
     Parameters
     ----------
-    topic, least_accuracy
+    topic, least_accuracy, datasets
         As for `ScoreClaim`.
     metric, score
         The metric's label in the study, and which of its scores.

@@ -51,14 +51,19 @@ class ScoreClaim(Claim):
         A heading in plain words.
     least_accuracy
         Classifiers with a lower mean test accuracy over the seeds are left out.
+    datasets
+        The labels of the data sets that it is about; all of the study's if there are none.
     """
 
     least_accuracy: Fraction = 0.0
+    datasets: tuple[str, ...] = ()
 
     def scored(self, results: Results, metric: str, score: str = "value") -> Iterator[Scored]:
         """The scores of a metric, by its label in the study, on each classifier's configuration."""
         table = results.scores()
         chosen = table[(table["metric"] == metric) & (table["score"] == score)] if len(table) else table
+        if self.datasets and len(chosen):
+            chosen = chosen[chosen["dataset"].isin(self.datasets)]
         for (dataset, model), part in chosen.groupby(["dataset", "model"], sort=True, observed=True) if len(chosen) else ():
             if self._accuracy(results, str(dataset), str(model)) >= self.least_accuracy:
                 yield _scored({"dataset": str(dataset), "model": str(model)}, part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
@@ -11,8 +12,8 @@ from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
 from xaibench.grid import Grid
 from xaibench.identity import explain_key, predict_key, train_key
-from xaibench.planning import Planned, plan
-from xaibench.problem import Passes, Training
+from xaibench.planning import Planned, helpers, plan
+from xaibench.problem import Family, Passes, Training
 from xaibench.store import Store
 
 
@@ -61,17 +62,25 @@ def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:
     ]
     trained = {train_key(training)[0]: store.has("train", train_key(training)[0]) for training in trainings}
     predicted = {predict_key(training)[0]: store.has("predict", predict_key(training)[0]) for training in trainings}
-    for stage, found in (("train", trained), ("predict", predicted)):
-        table.add_row(stage, str(sum(found.values())), str(len(found) - sum(found.values())), "", "", "")
+    further = {key: store.has("train", key) for key in helpers(cells) if key not in trained}
+    for stage, found in (("train", trained), ("helpers", further), ("predict", predicted)):
+        if found or stage != "helpers":
+            table.add_row(stage, str(sum(found.values())), str(len(found) - sum(found.values())), "", "", "")
     todo = [item for item in cells if item.status == "to do"]
     explained = explanations(cells, store)
-    once = {key: item.explaining for item in todo if explained[key := explain_key(item.cell.explaining)[0]] == "to do"}
-    work = {"explain": sum(once.values(), Passes()), "evaluate": sum((item.scoring for item in todo), Passes())}
+    once = {key: item for item in todo if explained[key := explain_key(item.cell.explaining)[0]] == "to do"}
+    exact = all(item.cell.explainer.component.family is not Family.SEARCH for item in once.values())
+    work = {"explain": (_sum(item.explaining for item in once.values()), exact)}
+    work["evaluate"] = _sum(item.scoring for item in todo), all(item.cell.metric.component.exact_passes for item in todo)
     for stage, states in (("explain", explained), ("evaluate", {item.key: item.status for item in cells})):
-        count, passes = Counter(states.values()), work[stage]
-        counts = (str(count[state]) for state in ("cached", "to do", "skipped"))
-        table.add_row(stage, *counts, f"{passes.forward:,}", f"{passes.backward:,}")
+        count, (passes, exact) = Counter(states.values()), work[stage]
+        numbers = (f"{'' if exact or not number else 'at most '}{number:,}" for number in (passes.forward, passes.backward))
+        table.add_row(stage, *(str(count[state]) for state in ("cached", "to do", "skipped")), *numbers)
     return table
+
+
+def _sum(passes: Iterable[Passes]) -> Passes:
+    return sum(passes, Passes())
 
 
 def explanations(cells: list[Planned], store: Store) -> dict[str, str]:
