@@ -48,6 +48,15 @@ def test_fields_are_checked(fields):
         ConvAutoencoder(**fields)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_start_stays_at_the_mean_image(stages, seed):
+    classifier, longer = dataclasses.replace(CLASSIFIER, seed=seed), dataclasses.replace(SMALL, epochs=20)
+    history = stages.train(autoencoders.training(classifier, longer)).group("history")
+    images = arrays_of(Digits()).validation.images
+    variance = (images - images.mean(0)).square().mean()
+    assert history["validation_loss"][-1] < 0.7 * variance  # three of four fail from PyTorch's own start
+
+
 def test_training_lowers_the_error_and_records_no_accuracy(stages):
     needed = autoencoders.training(CLASSIFIER, SMALL)
     history = stages.train(needed).group("history")

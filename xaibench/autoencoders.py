@@ -48,8 +48,8 @@ class AutoencoderModel(Model):
 class ConvAutoencoder(AutoencoderModel):
     """Two convolutions that halve the image and a dense layer, and the same back.
 
-    Weights start as He et al. draw them for ReLUs (2015, arXiv:1502.01852), biases at 0: from PyTorch's own start, a third as large, half
-    of the trainings stay at the mean image.
+    Weights start as He et al. draw them for ReLUs (2015, arXiv:1502.01852), biases at 0. From PyTorch's own start, whose standard
+    deviation is 0.41 times that, 10 of 44 autoencoders of MNIST and Fashion-MNIST and their classes stayed at the mean image.
 
     Parameters
     ----------
