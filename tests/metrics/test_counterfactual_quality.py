@@ -17,6 +17,7 @@ from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.random import Random
 from xaibench.metrics import frechet
 from xaibench.metrics.attribution_agreement import AttributionAgreement
+from xaibench.metrics.counterfactual_metric import Found
 from xaibench.metrics.frechet_distance import FrechetDistance
 from xaibench.metrics.passes_per_pair import PassesPerPair
 from xaibench.metrics.plausibility import Plausibility
@@ -338,6 +339,15 @@ def test_a_sample_of_pixels_estimates_the_redundancy_without_bias_and_every_pair
     assert (values[..., :1] == values).all()  # same index and target
     assert (values.std(1) > 0).any()  # not the same index
     assert torch.equal(score(Redundancy(pixels=30), problem, explanation)["value"].nan_to_num(), whole["value"].nan_to_num())
+
+
+def test_targets_of_one_image_try_pixels_of_their_own():
+    original, proposed = torch.zeros(2, 1, 6, 6), torch.ones(2, 1, 6, 6)
+    zeros = torch.zeros(2, dtype=torch.int64)
+    pairs = Found(original, proposed, targets=torch.tensor([1, 2]), predicted=zeros, row=zeros, index=zeros)
+    there = torch.ones(2, 36, dtype=torch.bool)
+    drawn = [Redundancy(pixels=8)._drawn(pairs, there, Rng(seed=seed)).sort(dim=1).values for seed in range(4)]
+    assert not any(torch.equal(*pixels) for pixels in drawn)
 
 
 @pytest.mark.parametrize("pixels", [3, 11, None])
