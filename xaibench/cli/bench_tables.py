@@ -20,7 +20,8 @@ CAPTIONS = {
     "metrics": (
         "Each metric scores the explanations of one explainer; it and the classifier alone are timed in turns. The limit is the time of "
         "the metric's passes, those of explaining again included, at the classifier's best throughput; the ratio is that time over its "
-        "own: median of the turns, lowest to highest. Metrics of the map alone have no limit. Memory: the peak beyond what was in use before."
+        "own: median of the turns, lowest to highest. Metrics of the map alone have no limit. Memory: the peak beyond what was in use "
+        "before."
     ),
     "peers": (
         "Equal settings, same images and classes, timed in turns; time per image is compared, as slow peers get fewer images. Difference: "
