@@ -16,8 +16,8 @@ ROOT = Path(xaibench.__file__).parent
 LAYERS = [  # from the lowest to the highest; a module imports from its own layer and from those below
     "component",
     "data problem seeding keys store",
-    "cost removal maps perturb curves gradients superpixels baselines rewriting imputation alterations",
-    "datasets models explainers counterfactuals influence metrics adapters training lightning selection explaining scoring altering "
+    "cost removal maps perturb curves gradients superpixels baselines rewriting imputation alterations influence",
+    "datasets models explainers counterfactuals metrics adapters training lightning selection explaining scoring altering "
     "searching autoencoders neighbors",
     "environment payloads identity stages grid planning execution",
     "peers bench metric_parity alibi_parity",
@@ -27,7 +27,7 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "cli",
 ]
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units.split()}
-FOLDERS = {"datasets", "models", "explainers", "counterfactuals", "influence", "metrics", "adapters"}
+FOLDERS = {"datasets", "models", "explainers", "counterfactuals", "metrics", "adapters"}
 SHARED = {"adapters"}  # may be imported by the other folders of components
 ONLY_IN = {
     "captum": "xaibench.adapters.captum",

@@ -1,0 +1,161 @@
+"""The mean of anything that is read of images, when a feature of them has another mean."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xaibench.influence.histograms import Floats, Histograms, coded
+from xaibench.influence.targets import QuantileTargets, Targets
+from xaibench.influence.tilting import tilted
+
+QUANTILES = QuantileTargets()
+
+
+@dataclass(frozen=True)
+class Reweighted:
+    """Means under the weights that move one feature to one target; S targets of F features, R reads.
+
+    Attributes
+    ----------
+    means
+        (F, S, R): the weighted means of what was read; NaN where the target cannot be reached.
+    targets
+        (F, S), in the feature's unit.
+    multiplier, residual, effective, divergence
+        (F, S): see `tilting.Tilted`.
+    moved
+        (F, S), bool: whether the target is not the feature's mean. Where it is, though tau is not 0, nothing was saturated.
+    boundary
+        (F, S), bool: whether the target is the smallest or largest value, where the weights are a limit.
+    low, high
+        (F, S, R), ends of the bootstrap interval, or None.
+    unreachable
+        (F, S): the share of the bootstrap's replicates in which the target lies outside the feature's values, which are left out; or None.
+    """
+
+    means: Floats
+    targets: Floats
+    multiplier: Floats
+    residual: Floats
+    effective: Floats
+    divergence: Floats
+    moved: NDArray[np.bool_]
+    boundary: NDArray[np.bool_]
+    low: Floats | None = None
+    high: Floats | None = None
+    unreachable: Floats | None = None
+
+
+def reweighted(
+    features: NDArray,
+    reads: Floats,
+    taus: tuple[float, ...] = (-1.0, 1.0),
+    targets: Targets = QUANTILES,
+    per: Floats | None = None,
+    resamples: int = 0,
+    level: float = 0.95,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Reweighted:
+    """Means of reads, feature by feature, as the feature's mean moves and all else stays as close as it can.
+
+    Parameters
+    ----------
+    features
+        (N, F), any number type: pixels, means of superpixels, or other columns. Pixels of 8 bits, or these divided by 255, are the fastest.
+    reads
+        (N, R): what is averaged, such as the probability of each class.
+    taus, targets
+        Where the means go: 0 leaves a feature as it is.
+    per
+        (N, R): what each mean is divided by the mean of, such as whether the image is of a class, for a mean over the class.
+    resamples
+        Replicates of the bootstrap over images: the targets stay what they are, the multiplier is fitted to each replicate. 0: no interval.
+    level
+        Of the percentile interval.
+    seed
+        Of the bootstrap.
+    progress
+        Called with the features that are done.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in length, hold NaN or infinite numbers, or there are none.
+    """
+    _check(features, reads, per)
+    both = reads if per is None else np.column_stack([reads, per])
+    (images, read), moves = both.shape, len(taus)
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(images, np.full(images, 1 / images), size=resamples).T.astype(np.float64)
+    parts: list[Reweighted] = []
+    for block in coded(features, 8 * (read + moves), resamples * moves * read):
+        (whole,) = block.histograms(both, np.ones((images, 1)))
+        found = _at(whole, targets(whole, taus), per is not None)
+        if resamples:
+            found = _with_interval(found, block.histograms(both, drawn), per is not None, resamples, (1 - level) / 2)
+        parts.append(found)
+        progress(block.features.stop)
+    names = [field.name for field in fields(Reweighted) if getattr(parts[0], field.name) is not None]
+    return Reweighted(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def _at(histograms: Histograms, targets: Floats, divided: bool) -> Reweighted:
+    values, counts = histograms.values, histograms.counts
+    found = tilted(values, counts, targets)
+    mean = (values * counts).sum(axis=1, keepdims=True) / counts.sum(axis=1, keepdims=True)
+    return Reweighted(
+        means=_means(histograms, found.weights, divided),
+        targets=targets,
+        multiplier=found.multiplier,
+        residual=found.residual,
+        effective=found.effective,
+        divergence=found.divergence,
+        moved=targets != mean,
+        boundary=np.isinf(found.multiplier),
+    )
+
+
+def _means(histograms: Histograms, weights: Floats, divided: bool) -> Floats:
+    """(F, S, R): of the reads, under weights (F, S, M) of the values; or, divided, of their first half over those of the second."""
+    counts = histograms.counts[..., None]
+    share = np.divide(histograms.sums, counts, where=counts > 0, out=np.zeros_like(histograms.sums))
+    found: Floats = weights @ share
+    if not divided:
+        return found
+    above, below = np.split(found, 2, axis=2)
+    return np.divide(above, below, where=below > 0, out=np.full_like(above, np.nan))
+
+
+def _with_interval(found: Reweighted, replicates: Iterable[Histograms], divided: bool, count: int, tail: float) -> Reweighted:
+    """With the percentile interval of the means over so many replicates."""
+    means = np.empty((count, *found.means.shape))
+    reached = np.zeros(found.targets.shape)
+    for place, histograms in enumerate(replicates):
+        weights = tilted(histograms.values, histograms.counts, found.targets).weights
+        means[place] = _means(histograms, weights, divided)
+        reached += np.isfinite(weights[..., 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean that no replicate has has no interval: NaN
+        low, high = np.nanquantile(means, [tail, 1 - tail], axis=0)
+    return replace(found, low=low, high=high, unreachable=1 - reached / count)
+
+
+def _check(features: NDArray, reads: Floats, per: Floats | None) -> None:
+    """Raise ValueError, naming what is wrong, unless all are finite and of the same images."""
+    if features.ndim != 2 or reads.ndim != 2 or len(features) != len(reads) or not reads.size or not features.size:
+        raise ValueError(
+            f"features of shape {features.shape} and reads of shape {reads.shape}: expected (N, F) and (N, R), N and R at least 1"
+        )
+    if per is not None and per.shape != reads.shape:
+        raise ValueError(f"per of shape {per.shape}: expected {reads.shape}, as reads")
+    for name, values in (("features", features), ("reads", reads), ("per", reads if per is None else per)):
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{name}: expected finite numbers, got NaN or infinite ones in {(~np.isfinite(values)).any(axis=1).sum()} rows"
+            )
