@@ -20,7 +20,7 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "datasets models explainers counterfactuals metrics adapters training lightning selection explaining scoring altering "
     "searching autoencoders neighbors",
     "environment payloads identity stages grid planning execution",
-    "peers bench metric_parity alibi_parity",
+    "peers bench metric_parity alibi_parity ethik_parity",
     "stats blocks tables longtable metric_quality operator_agreement classifiers "
     "figures pictures claims report publish tracking "
     "shapley_error metric_reliability meta_evaluation reliability_table",
@@ -38,7 +38,7 @@ ONLY_IN = {
     "hydra": "xaibench.cli",
     "omegaconf": "xaibench.cli",
 }
-SCRIPTS = {"xaibench.alibi_parity.reference"}
+SCRIPTS = {"xaibench.alibi_parity.reference", "xaibench.ethik_parity.reference"}
 """They run in an environment of their own: nothing imports them, and they import nothing of the package."""
 LAZY = {"captum", "shap", "alibi", "quantus"}
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40

@@ -101,6 +101,20 @@ def reweighted(
             found = _with_interval(found, block.histograms(both, drawn), per is not None, resamples, (1 - level) / 2)
         parts.append(found)
         progress(block.features.stop)
+    return _joined(parts)
+
+
+def at_targets(features: NDArray, reads: Floats, targets: Floats) -> Reweighted:
+    """The means for targets (F, S) that are given, in the features' units."""
+    _check(features, reads, None)
+    parts = []
+    for block in coded(features, 8 * (reads.shape[1] + targets.shape[1])):
+        (whole,) = block.histograms(reads, np.ones((len(reads), 1)))
+        parts.append(_at(whole, targets[block.features], False))
+    return _joined(parts)
+
+
+def _joined(parts: list[Reweighted]) -> Reweighted:
     names = [field.name for field in fields(Reweighted) if getattr(parts[0], field.name) is not None]
     return Reweighted(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
