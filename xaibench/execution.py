@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xaibench.grid import Cell, Grid
-from xaibench.identity import Explaining, explain_key, predict_key, train_key
+from xaibench.grid import Cell, Entry, Grid
+from xaibench.identity import Explaining, explain_key, influence_key, predict_key, train_key
+from xaibench.influence.analysis import Influence
 from xaibench.planning import Planned, plan
 from xaibench.problem import Training
 from xaibench.stages import Stages, UnsupportedError
@@ -39,6 +40,8 @@ def run(grid: Grid, stages: Stages, failures: Path, progress: Callable[[Cell], N
     if not grid.explainers:
         for dataset, model, trainer, seed in grid.classifiers():
             _classifier(Training(dataset.component, model.component, trainer.component, seed), stages, failures)
+    for training, entry in grid.analyses():
+        _analysis(training, entry, stages, failures)
     for explaining, group in itertools.groupby(plan(grid, stages.store), key=lambda planned: planned.cell.explaining):
         members, start = list(group), time.perf_counter()
         todo = [planned for planned in members if planned.status == "to do"]
@@ -62,10 +65,17 @@ def missing(grid: Grid, cells: list[Planned], store: Store) -> list[str]:
         trainings = [
             Training(dataset.component, model.component, trainer.component, seed) for dataset, model, trainer, seed in grid.classifiers()
         ]
-        return [predict_key(training)[0] for training in trainings if not _trained(training, store)]
+        absent = [predict_key(training)[0] for training in trainings if not _trained(training, store)]
+        return absent + _lacking_analyses(grid, store)
     wanted = dict.fromkeys(planned.cell.explaining for planned in cells if planned.status != "skipped")
     lacking = [explaining for explaining in wanted if not complete(explaining, store)]
-    return list(dict.fromkeys(key for item in lacking for key in (predict_key(item.training)[0], explain_key(item)[0])))
+    keys = dict.fromkeys(key for item in lacking for key in (predict_key(item.training)[0], explain_key(item)[0]))
+    return [*keys, *_lacking_analyses(grid, store)]
+
+
+def _lacking_analyses(grid: Grid, store: Store) -> list[str]:
+    found = [influence_key(training, entry.component)[0] for training, entry in grid.analyses()]
+    return [key for key in found if not store.has("influence", key)]
 
 
 def complete(explaining: Explaining, store: Store) -> bool:
@@ -92,6 +102,13 @@ def _explanation(cell: Cell, stages: Stages, failures: Path) -> dict[str, str] |
         return broken
     _attempt(lambda: stages.explain(cell.explaining), cell.name, key, failures)
     return failure(key, failures)
+
+
+def _analysis(training: Training, entry: Entry[Influence], stages: Stages, failures: Path) -> None:
+    key = influence_key(training, entry.component)[0]
+    if not stages.store.has("influence", key) and not _classifier(training, stages, failures):
+        name = f"{entry.name} of {type(training.model).__name__} on {type(training.dataset).__name__}, seed {training.seed}"
+        _attempt(lambda: stages.influence(training, entry.component), name, key, failures)
 
 
 def _classifier(training: Training, stages: Stages, failures: Path) -> dict[str, str] | None:

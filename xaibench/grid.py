@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from xaibench.component import Component
 from xaibench.identity import Explaining, evaluate_key
+from xaibench.influence.analysis import Influence
 from xaibench.problem import Dataset, Explainer, Model, Training
 from xaibench.scoring import Metric
 from xaibench.selection import ExplainOn
@@ -64,7 +65,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The product of all its axes. Without explainers it is a grid of classifiers."""
+    """The product of all its axes, and what is asked of every classifier beside it. Without explainers it is a grid of classifiers."""
 
     datasets: tuple[Entry[Dataset], ...]
     models: tuple[Entry[Model], ...]
@@ -74,12 +75,19 @@ class Grid:
     metrics: tuple[Entry[Metric], ...]
     seeds: tuple[int, ...]
     draws: tuple[int, ...] = (0,)
+    influences: tuple[Entry[Influence], ...] = ()
 
     def classifiers(self) -> Iterator[tuple[Entry[Dataset], Entry[Model], Entry[Trainer], int]]:
         """All (dataset, model, trainer, seed) whose network takes the dataset's images."""
         for dataset, model, trainer, seed in itertools.product(self.datasets, self.models, self.trainers, self.seeds):
             if not model.component.unsupported(dataset.component.shape, len(dataset.component.classes)):
                 yield dataset, model, trainer, seed
+
+    def analyses(self) -> Iterator[tuple[Training, Entry[Influence]]]:
+        """Each influence analysis of each classifier."""
+        for dataset, model, trainer, seed in self.classifiers():
+            for influence in self.influences:
+                yield Training(dataset.component, model.component, trainer.component, seed), influence
 
     def cells(self) -> Iterator[Cell]:
         """All cells, those of one explanation together."""

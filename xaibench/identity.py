@@ -8,13 +8,14 @@ from typing import Any
 
 from xaibench import altering, keys
 from xaibench.component import Component
+from xaibench.influence.analysis import Influence
 from xaibench.problem import Explainer, Training
 from xaibench.scoring import Metric
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn
 from xaibench.training import Trainer
 
-VERSIONS = {"train": 1, "predict": 2, "explain": 2, "evaluate": 1}
+VERSIONS = {"train": 1, "predict": 2, "explain": 2, "evaluate": 1, "influence": 1}
 """Part of every key: raised when a stage itself, and no component or shared module, gives other results."""
 
 
@@ -72,6 +73,12 @@ def evaluate_key(explaining: Explaining, metric: Metric[Any]) -> tuple[str, dict
     spec = keys.spec(
         "evaluate", {"metric": metric, "version": metric.version}, parents, seed=explaining.training.seed, draw=explaining.draw
     )
+    return keys.digest(spec), spec
+
+
+def influence_key(training: Training, influence: Influence) -> tuple[str, dict[str, Any]]:
+    """Key and spec of an influence analysis of a classifier's predictions."""
+    spec = _spec("influence", {"influence": influence}, {"predict": predict_key(training)[0]}, seed=training.seed)
     return keys.digest(spec), spec
 
 

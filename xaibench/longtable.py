@@ -14,7 +14,7 @@ import pandas as pd
 from xaibench.component import Component, describe
 from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.grid import Cell, Entry, Grid
-from xaibench.identity import Explaining, explain_key, predict_key, train_key
+from xaibench.identity import Explaining, explain_key, influence_key, predict_key, train_key
 from xaibench.problem import Attributions, Training
 from xaibench.stats import crossed_interval
 from xaibench.store import Artifact, Store
@@ -137,6 +137,15 @@ class Results:
             if trained is not None and predicted is not None:
                 names = {part: self._labels[part][entry] for part, entry in (("dataset", dataset), ("model", model), ("trainer", trainer))}
                 yield {**names, "seed": seed}, training, trained, predicted
+
+    def influences(self) -> Iterator[tuple[dict[str, Any], Training, Artifact]]:
+        """Each influence analysis with its names: those of the classifier, and `influence`."""
+        entries = self.grid.influences
+        for names, training, _, _ in self.classifiers():
+            for entry in entries:
+                found = self.store.read("influence", influence_key(training, entry.component)[0])
+                if found is not None:
+                    yield names | {"influence": entry.name}, training, found
 
     @cached_property
     def _labels(self) -> dict[str, dict[Entry[Any], str]]:

@@ -9,13 +9,15 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from rich.progress import Progress
 from torch import Tensor, nn
 
 from xaibench import altering, payloads
 from xaibench.component import ConfigurationError
 from xaibench.cost import Cost, chunk_size, measure
 from xaibench.environment import environment
-from xaibench.identity import Explaining, evaluate_key, explain_key, predict_key, train_key
+from xaibench.identity import Explaining, evaluate_key, explain_key, influence_key, predict_key, train_key
+from xaibench.influence.analysis import Influence
 from xaibench.perturb import logits
 from xaibench.problem import Arrays, Dataset, Problem, Training
 from xaibench.scoring import Metric, Scores, scored, unsupported
@@ -119,6 +121,19 @@ class Stages:
             return Artifact(tensors, self._provenance(cost))
 
         return self._stage("explain", explain_key(explaining), compute)
+
+    def influence(self, training: Training, influence: Influence) -> Artifact:
+        """What `Influence` gives for the whole test set and its predictions."""
+
+        def compute() -> Artifact:
+            test, found = arrays_of(training.dataset).test, self.predict(training).tensors["logits"]
+            given = (test.images, found.softmax(1), test.labels, training.dataset.classes, training.seed)
+            with measure() as cost, Progress(disable=not self.runtime.progress, transient=True) as bar:
+                task = bar.add_task("influence", total=1.0)
+                tensors = influence(*given, progress=lambda share: bar.update(task, completed=share))
+            return Artifact(tensors, self._provenance(cost))
+
+        return self._stage("influence", influence_key(training, influence), compute)
 
     def evaluate(self, explaining: Explaining, metric: Metric[Any]) -> Artifact:
         """`values.NAME` (B, T), `curves.NAME` (B, T, S + 1), `fractions` (S + 1,), `index` and `targets`."""

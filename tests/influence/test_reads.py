@@ -58,19 +58,29 @@ def test_the_interval_covers_what_other_images_give():
     for seed in range(120):
         rows = generator.integers(0, 100_000, 150)
         found = reweighted(population[rows, None], noisy[rows], (0.5,), resamples=60, level=0.9, seed=seed)
-        hit.append(found.low[0, 0, 0] <= 0.2 + 0.6 * found.targets[0, 0] <= found.high[0, 0, 0])
+        hit.append(found.means_low[0, 0, 0] <= 0.2 + 0.6 * found.targets[0, 0] <= found.means_high[0, 0, 0])
     assert 0.82 < np.mean(hit) < 0.97
 
 
 def test_replicates_refit_the_multiplier_to_the_same_targets():
     found = reweighted(FEATURES, np.column_stack([FEATURES[:, 0], FEATURES[:, 1]]), (0.5,), resamples=50)
     # the mean of the feature that is moved is its target in every replicate, that of another one is not
-    assert np.allclose(found.low[0, 0, 0], found.targets[0, 0])
-    assert np.allclose(found.high[0, 0, 0], found.targets[0, 0])
-    assert found.high[0, 0, 1] - found.low[0, 0, 1] > 0.02
+    assert np.allclose(found.means_low[0, 0, 0], found.targets[0, 0])
+    assert np.allclose(found.means_high[0, 0, 0], found.targets[0, 0])
+    assert found.means_high[0, 0, 1] - found.means_low[0, 0, 1] > 0.02
     assert (found.unreachable == 0).all()
     again = reweighted(FEATURES, np.column_stack([FEATURES[:, 0], FEATURES[:, 1]]), (0.5,), resamples=50)
-    assert np.array_equal(found.low, again.low)
+    assert np.array_equal(found.means_low, again.means_low)
+
+
+def test_the_contrast_is_that_of_the_last_and_the_first_target_in_each_replicate():
+    """Where a read is the feature itself, its contrast is the same in every replicate, though its mean at other targets is not."""
+    found = reweighted(FEATURES, np.column_stack([FEATURES[:, 0], FEATURES[:, 1]]), (-0.5, 0.0, 0.5), resamples=30)
+    assert np.allclose(found.contrast, found.means[:, 2] - found.means[:, 0])
+    assert np.allclose(found.contrast_low[0, 0], found.contrast[0, 0])
+    assert found.contrast_low[0, 1] < found.contrast[0, 1] < found.contrast_high[0, 1]
+    wider = (found.means_high[:, 2] - found.means_low[:, 0]) - (found.means_low[:, 2] - found.means_high[:, 0])
+    assert (found.contrast_high - found.contrast_low <= wider + 1e-12).all()
 
 
 def test_replicates_without_the_target_are_left_out_and_counted():
@@ -79,7 +89,7 @@ def test_replicates_without_the_target_are_left_out_and_counted():
     found = reweighted(features, np.arange(40.0)[:, None], (-1.0, 1.0), resamples=400, targets=QuantileTargets(0.0))
     assert found.unreachable[0, 0] == 0
     assert found.unreachable[0, 1] == pytest.approx((1 - 1 / 40) ** 40, abs=0.08)
-    assert (found.low[0, 1, 0], found.high[0, 1, 0]) == (0, 0)  # the one image with a 1
+    assert (found.means_low[0, 1, 0], found.means_high[0, 1, 0]) == (0, 0)  # the one image with a 1
 
 
 @pytest.mark.parametrize(

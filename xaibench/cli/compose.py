@@ -20,6 +20,7 @@ from xaibench.stages import Runtime
 from xaibench.tracking import Tracker
 
 PICTURE = "xaibench.pictures.Picture"
+INFLUENCE = "xaibench.influence.analysis.Influence"
 FIGURES = (
     "curves",
     "maps",
@@ -80,6 +81,7 @@ def composed(request: Request) -> tuple[Grid, Settings]:
         metrics=parts["metric"] if parts["explainer"] else (),
         seeds=_whole("seed", request, config),
         draws=_whole("draw", request, config),
+        influences=_influences(config),
     )
     return grid, settings(config)
 
@@ -101,6 +103,7 @@ def of_job(config: DictConfig, choices: dict[str, str]) -> tuple[Grid, Settings]
         metrics=tuple(Entry(_label(choices[f"metric@metrics.{name}"]), metric) for name, metric in metrics.items()) if explainers else (),
         seeds=(int(config["seed"]),),
         draws=(int(config["draw"]),),
+        influences=_influences(config),
     )
     return grid, settings(config)
 
@@ -127,6 +130,11 @@ def settings(config: DictConfig) -> Settings:
         results=results,
         store=Path(store).absolute(),
     )
+
+
+def _influences(config: DictConfig) -> tuple[Entry[Any], ...]:
+    asked = _plain(config, "influences")
+    return tuple(Entry(name, build({"_target_": INFLUENCE} | fields, f"influences.{name}")) for name, fields in asked.items())
 
 
 def _entries(choices: list[Choice], config: DictConfig, package: str) -> tuple[Entry[Any], ...]:

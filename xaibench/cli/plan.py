@@ -11,7 +11,7 @@ from rich.table import Table
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
 from xaibench.grid import Grid
-from xaibench.identity import explain_key, predict_key, train_key
+from xaibench.identity import explain_key, influence_key, predict_key, train_key
 from xaibench.planning import Planned, helpers, plan
 from xaibench.problem import Family, Passes, Training
 from xaibench.store import Store
@@ -66,6 +66,9 @@ def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:
     for stage, found in (("train", trained), ("helpers", further), ("predict", predicted)):
         if found or stage != "helpers":
             table.add_row(stage, str(sum(found.values())), str(len(found) - sum(found.values())), "", "", "")
+    analyzed = [store.has("influence", influence_key(training, entry.component)[0]) for training, entry in grid.analyses()]
+    if analyzed:
+        table.add_row("influence", str(sum(analyzed)), str(len(analyzed) - sum(analyzed)), "", "", "")
     todo = [item for item in cells if item.status == "to do"]
     explained = explanations(cells, store)
     once = {key: item for item in todo if explained[key := explain_key(item.cell.explaining)[0]] == "to do"}

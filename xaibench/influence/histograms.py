@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+VERSION = 1
+
 Floats = NDArray[np.float64]
 
 BLOCK = 2**24

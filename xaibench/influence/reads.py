@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from xaibench.influence.histograms import Floats
 
+VERSION = 1
+
 SUM_TOLERANCE = 1e-3
 """How far a row of probabilities may be from a sum of 1; rounding in files and in float32 is far below."""
 

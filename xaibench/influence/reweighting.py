@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from xaibench.influence.histograms import Floats, Histograms, coded
 from xaibench.influence.targets import QuantileTargets, Targets
 from xaibench.influence.tilting import tilted
+
+VERSION = 1
 
 QUANTILES = QuantileTargets()
 
@@ -32,8 +34,10 @@ class Reweighted:
         (F, S), bool: whether the target is not the feature's mean. Where it is, though tau is not 0, nothing was saturated.
     boundary
         (F, S), bool: whether the target is the smallest or largest value, where the weights are a limit.
-    low, high
-        (F, S, R), ends of the bootstrap interval, or None.
+    contrast
+        (F, R): the mean at the last target less that at the first, "saturating it raises this by so much".
+    means_low, means_high, contrast_low, contrast_high
+        (F, S, R) and (F, R), ends of the bootstrap intervals, or None.
     unreachable
         (F, S): the share of the bootstrap's replicates in which the target lies outside the feature's values, which are left out; or None.
     """
@@ -46,8 +50,11 @@ class Reweighted:
     divergence: Floats
     moved: NDArray[np.bool_]
     boundary: NDArray[np.bool_]
-    low: Floats | None = None
-    high: Floats | None = None
+    contrast: Floats
+    means_low: Floats | None = None
+    means_high: Floats | None = None
+    contrast_low: Floats | None = None
+    contrast_high: Floats | None = None
     unreachable: Floats | None = None
 
 
@@ -60,7 +67,7 @@ def reweighted(
     resamples: int = 0,
     level: float = 0.95,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Reweighted:
     """Means of reads, feature by feature, as the feature's mean moves and all else stays as close as it can.
 
@@ -81,7 +88,7 @@ def reweighted(
     seed
         Of the bootstrap.
     progress
-        Called with the features that are done.
+        Called with the share that is done.
 
     Raises
     ------
@@ -98,9 +105,11 @@ def reweighted(
         (whole,) = block.histograms(both, np.ones((images, 1)))
         found = _at(whole, targets(whole, taus), per is not None)
         if resamples:
-            found = _with_interval(found, block.histograms(both, drawn), per is not None, resamples, (1 - level) / 2)
+            before, of = block.features.start / features.shape[1], len(whole.values) / features.shape[1]
+            replicates = _told(block.histograms(both, drawn), progress, before, of / resamples)
+            found = _with_interval(found, replicates, per is not None, resamples, (1 - level) / 2)
         parts.append(found)
-        progress(block.features.stop)
+        progress(block.features.stop / features.shape[1])
     return _joined(parts)
 
 
@@ -123,8 +132,9 @@ def _at(histograms: Histograms, targets: Floats, divided: bool) -> Reweighted:
     values, counts = histograms.values, histograms.counts
     found = tilted(values, counts, targets)
     mean = (values * counts).sum(axis=1, keepdims=True) / counts.sum(axis=1, keepdims=True)
+    means = _means(histograms, found.weights, divided)
     return Reweighted(
-        means=_means(histograms, found.weights, divided),
+        means=means,
         targets=targets,
         multiplier=found.multiplier,
         residual=found.residual,
@@ -132,7 +142,15 @@ def _at(histograms: Histograms, targets: Floats, divided: bool) -> Reweighted:
         divergence=found.divergence,
         moved=targets != mean,
         boundary=np.isinf(found.multiplier),
+        contrast=means[:, -1] - means[:, 0],
     )
+
+
+def _told(replicates: Iterable[Histograms], progress: Callable[[float], None], before: float, each: float) -> Iterator[Histograms]:
+    """The replicates, while it is told what share is done: so much before, and so much with each."""
+    for done, histograms in enumerate(replicates):
+        progress(before + done * each)
+        yield histograms
 
 
 def _means(histograms: Histograms, weights: Floats, divided: bool) -> Floats:
@@ -157,7 +175,9 @@ def _with_interval(found: Reweighted, replicates: Iterable[Histograms], divided:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a mean that no replicate has has no interval: NaN
         low, high = np.nanquantile(means, [tail, 1 - tail], axis=0)
-    return replace(found, low=low, high=high, unreachable=1 - reached / count)
+        contrast_low, contrast_high = np.nanquantile(means[:, :, -1] - means[:, :, 0], [tail, 1 - tail], axis=0)
+    ends = {"means_low": low, "means_high": high, "contrast_low": contrast_low, "contrast_high": contrast_high}
+    return replace(found, **ends, unreachable=1 - reached / count)
 
 
 def _check(features: NDArray, reads: Floats, per: Floats | None) -> None:

@@ -22,7 +22,7 @@ def scores(
     scorer: Scorer,
     taus: tuple[float, ...],
     targets: Targets,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Floats:
     """(F, S): the score for each target of each feature; the scorer is called F S times.
 
@@ -47,5 +47,5 @@ def scores(
         for feature, column in enumerate(block.numbers.T):
             for place in range(len(taus)):
                 found[block.features.start + feature, place] = scorer(labels, predictions, each[feature, place, column])
-            progress(block.features.start + feature + 1)
+            progress((block.features.start + feature + 1) / features.shape[1])
     return found

@@ -12,6 +12,8 @@ import numpy as np
 from xaibench.component import Component
 from xaibench.influence.histograms import Floats, Histograms
 
+VERSION = 1
+
 Tail = Annotated[float, annotated_types.Ge(0), annotated_types.Lt(0.5)]
 
 

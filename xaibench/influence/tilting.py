@@ -8,6 +8,8 @@ import numpy as np
 
 from xaibench.influence.histograms import Floats
 
+VERSION = 1
+
 ITERATIONS = 200
 """At most; a bracketed Newton step at least halves what is left, and takes about 5 in practice."""
 
