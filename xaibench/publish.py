@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xaibench import influence_maps
 from xaibench import pictures as explained
 from xaibench.claims.base import COLUMNS, Claim, judged
 from xaibench.claims.page import to_markdown
@@ -26,6 +27,7 @@ from xaibench.pictures import Picture, file_name
 from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
+INFLUENCE = "influence.safetensors"
 PROVENANCE, QUALITY = "provenance.json", "explanations.csv"
 STANDARD = ("maps", "all_classes", "counterfactuals")
 CLASSIFIERS, CLAIMS = "classifiers.csv", "claims.csv"
@@ -72,6 +74,8 @@ def publish(
     chosen = {name: Picture(name) for name in STANDARD if name in figures} | dict(pictures or {})  # type: ignore[arg-type]
     if chosen:
         explained.save(results, chosen, folder / MAPS)
+    if results.grid.influences:
+        influence_maps.save(results, folder / INFLUENCE)
     classifiers = accuracy(results, reference)
     if len(classifiers):
         _reached(classifiers).to_csv(folder / CLASSIFIERS, index=False, float_format="%.6g")
@@ -109,6 +113,8 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
         found = pd.read_parquet(folder / CURVES)
         for metric, part in found.groupby("metric", sort=True) if len(found) else ():
             curves.curves(part, folder / f"curves-{file_name(str(metric))}.png")
+    if (folder / INFLUENCE).exists():
+        influence_maps.draw(folder / INFLUENCE)
     if {"pictures", *STANDARD} & set(figures) and (folder / MAPS).exists():
         explained.draw(folder / MAPS, without=set(STANDARD) - set(figures))
     if "learning_curves" in figures and (folder / HISTORY).exists():

@@ -104,7 +104,7 @@ def crossed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         mean, variance, df = _mean_variance_df(scores, kept, images)
         half = np.where(variance == 0, 0.0, stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance))
     half = np.where(df > 0, half, np.nan)
-    seed_note = {1: ONE_SEED, 2: TWO_SEEDS}.get(seeds, "")
+    seed_note = note_of(seeds)
     notes = [seed_note, ONE_IMAGE if (images < 2).any() else ""]
     undefined, note = (~finite).sum(axis=(0, 1)), "; ".join(filter(None, notes))
     return Interval(mean[()], (mean - half)[()], (mean + half)[()], df[()], images[()], seeds, undefined[()], note)
@@ -136,3 +136,28 @@ def _mean_variance_df(scores: Floats, kept: NDArray[np.bool_], images: Integers)
     single = images == 1  # the seeds alone: there is no residual
     df = np.where(single, df_b, np.where(images == 0, 0, df))
     return mean, np.where(single, b, total) / (images * seeds), df.astype(np.float64)
+
+
+def note_of(seeds: int) -> str:
+    """What a reader must know of an interval over so few seeds."""
+    return {1: ONE_SEED, 2: TWO_SEEDS}.get(seeds, "")
+
+
+def added_half_widths(values: ArrayLike, half_widths: ArrayLike, level: float = 0.95) -> Floats:
+    """Half-widths of intervals for means over seeds of numbers that each has an interval for other images.
+
+    All seeds share the images, so that more seeds do not narrow the images' part: the mean of the half-widths. The seeds' part is that of
+    the t interval over the seeds; with one seed there is none, and the interval holds for this classifier only. The squares are added.
+
+    Parameters
+    ----------
+    values, half_widths
+        (seeds, ...).
+    """
+    given, images = np.asarray(values, dtype=np.float64), np.asarray(half_widths, dtype=np.float64).mean(axis=0)
+    count = len(given)
+    if count == 1:
+        return images
+    quantile = stats.t.ppf((1 + level) / 2, count - 1)
+    found: Floats = np.hypot(images, quantile * given.std(axis=0, ddof=1) / np.sqrt(count))
+    return found

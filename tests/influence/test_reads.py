@@ -1,11 +1,13 @@
 """What is read from predictions, its intervals, any scorer, and what is refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, recall_score, roc_auc_score
 
 from xaibench.influence.reads import checked, performance
-from xaibench.influence.reweighting import reweighted
+from xaibench.influence.reweighting import _quantiles, reweighted
 from xaibench.influence.scorers import scores
 from xaibench.influence.targets import QuantileTargets
 
@@ -81,6 +83,15 @@ def test_the_contrast_is_that_of_the_last_and_the_first_target_in_each_replicate
     assert found.contrast_low[0, 1] < found.contrast[0, 1] < found.contrast_high[0, 1]
     wider = (found.means_high[:, 2] - found.means_low[:, 0]) - (found.means_low[:, 2] - found.means_high[:, 0])
     assert (found.contrast_high - found.contrast_low <= wider + 1e-12).all()
+
+
+def test_quantiles_of_replicates_are_numpys_over_those_that_are_defined():
+    values = np.random.default_rng(2).random((21, 4, 3))
+    values[:5, 1], values[:, 2, 1] = np.nan, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        expected = np.nanquantile(values, [0.05, 0.95], axis=0)
+    assert np.allclose(_quantiles(values, 0.05), expected, equal_nan=True)
 
 
 def test_replicates_without_the_target_are_left_out_and_counted():

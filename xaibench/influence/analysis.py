@@ -95,9 +95,9 @@ class Influence(Component):
             `probability` (S, K, H, W): the weighted mean probability of each class. `performance` (S, P, H, W): accuracy, log loss
             (nats), Brier score and the recall of each class, see `reads.performance`. `probability_contrast` (K, H, W) and
             `performance_contrast` (P, H, W): that at the last tau less that at the first. All with `_low` and `_high`, the ends of their
-            intervals, if there are resamples. `mean_probability` (K,) and `mean_performance` (P,): with equal weights. And (S, H, W)
-            each: what `reweighting.Reweighted` has. float64 and bool, NaN where there is nothing; a region's number stands at each of
-            its pixels.
+            intervals, if there are resamples; `probability_contrasts` (B, K, H, W), float32: in each of these. `mean_probability` (K,)
+            and `mean_performance` (P,): with equal weights. And (S, H, W) each: what `reweighting.Reweighted` has. float64 and bool,
+            NaN where there is nothing; a region's number stands at each of its pixels.
 
         Raises
         ------
@@ -116,6 +116,8 @@ class Influence(Component):
                 tensors[f"probability{end}"], tensors[f"performance{end}"] = (
                     part.contiguous() for part in both.tensor_split([kinds], dim=-3)
                 )
+        if found.contrasts is not None:
+            tensors["probability_contrasts"] = _placed(found.contrasts.transpose(1, 0, 2)[..., :kinds], region)
         total = per.sum(axis=0)
         plain = torch.from_numpy(np.where(total > 0, values.sum(axis=0) / np.maximum(total, 1), np.nan))
         return tensors | {"mean_probability": plain[:kinds].clone(), "mean_performance": plain[kinds:].clone()}

@@ -12,6 +12,9 @@ from xaibench.influence.histograms import Floats
 
 VERSION = 1
 
+SCORES = ("accuracy", "log_loss", "brier")
+"""What `performance` reads first; the recalls come after."""
+
 SUM_TOLERANCE = 1e-3
 """How far a row of probabilities may be from a sum of 1; rounding in files and in float32 is far below."""
 
@@ -65,8 +68,8 @@ def performance(probabilities: NDArray, labels: NDArray, classes: Sequence[str])
     right = (found.argmax(axis=1) == labels).astype(np.float64)
     loss = -np.log(np.maximum(found[np.arange(count), labels], np.finfo(np.float64).tiny))
     brier = ((found - actual) ** 2).sum(axis=1)
-    names = ("accuracy", "log_loss", "brier", *(f"recall_{name}" for name in classes))
-    ones = np.ones((count, 3))
+    names = (*SCORES, *(f"recall_{name}" for name in classes))
+    ones = np.ones((count, len(SCORES)))
     return Reads(names, np.column_stack([right, loss, brier, actual * right[:, None]]), np.column_stack([ones, actual]))
 
 
