@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from xaibench.influence.reads import SCORES
 from xaibench.longtable import Results
 from xaibench.stats import added_half_widths
 
+FILE = "influence.safetensors"
 UNITS = {"accuracy": "accuracy", "log_loss": "log loss, nats", "brier": "Brier score"}
 NOTE = """What changes in the predictions for the whole test set when a pixel is saturated: the reweighted mean at the last tau less
 that at the first, mean over the seeds. Intervals: 95 %, of the bootstrap over images and of the seeds, for this pixel: that it is the one
@@ -39,6 +40,14 @@ def save(results: Results, path: Path) -> None:
         tensors |= {f"{name}/{key}": value for key, value in _combined(members).items()}
     if tensors:
         safetensors.numpy.save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True)})
+
+
+def alone(tensors: Mapping[str, Any], name: str, classes: Sequence[str], folder: Path) -> Path:
+    """The file of one analysis that belongs to no study, such as of a file of predictions."""
+    facts = {"dataset": name, "model": "", "influence": "", "classes": list(classes), "seeds": [0]}
+    arrays = {f"{name}/{key}": value for key, value in _combined([tensors]).items()}
+    safetensors.numpy.save_file(arrays, folder / FILE, metadata={"about": json.dumps({name: facts})})
+    return folder / FILE
 
 
 def _combined(members: list[Any]) -> dict[str, NDArray[Any]]:
@@ -109,7 +118,7 @@ def markdown(table: pd.DataFrame) -> str:
     lines = [NOTE, ""]
     for (dataset, model, influence), part in table.groupby(["dataset", "model", "influence"], sort=True):
         one = part.iloc[0]
-        lines += [f"## {dataset} / {model} / {influence}", ""]
+        lines += [f"## {' / '.join(filter(None, map(str, (dataset, model, influence))))}", ""]
         lines += [
             f"{one['pixels']} pixels, {one['varying']} of them vary, {one['saturable']} can be saturated; {one['boundary']} have a target "
             f"at their smallest or largest value. Effective sample size at the last tau, median: {one['effective']:,.0f} images. "

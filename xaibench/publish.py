@@ -27,7 +27,7 @@ from xaibench.pictures import Picture, file_name
 from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
-INFLUENCE = "influence.safetensors"
+INFLUENCE = influence_maps.FILE
 PROVENANCE, QUALITY = "provenance.json", "explanations.csv"
 STANDARD = ("maps", "all_classes", "counterfactuals")
 CLASSIFIERS, CLAIMS = "classifiers.csv", "claims.csv"
