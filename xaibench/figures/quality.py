@@ -35,7 +35,7 @@ def quality(table: pd.DataFrame, path: Path) -> Figure:
     order = table.groupby(["metric_family", "metric"], sort=True, observed=True)["noise"].mean().reset_index()
     order = order.sort_values(["metric_family", "noise"], ascending=[True, True], ignore_index=True)
     with style.settings():
-        figure = style.new(2.6 + 2.6 * len(panels), 1.0 + ROW * len(order))
+        figure = style.new(2.6 + 2.6 * len(panels), 1.0 + ROW * max(len(order), 5))
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for one, ((dataset, model), part) in zip(axes, panels, strict=True):
             own = part.set_index("metric").reindex(order["metric"])
