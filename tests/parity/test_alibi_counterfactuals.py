@@ -96,11 +96,20 @@ def test_ours_finds_at_least_as_many_or_with_the_loss_of_alibi_all_but_one(run, 
     assert missing <= (0 if run in DEFAULT else 1)
 
 
-@pytest.mark.parametrize("run", [run for run in RUNS if not run.startswith(FEW_FOUND)])
+FARTHER = {"guided_by_prototypes, logits": "1.003 times as far in the median of 13 pairs; the two do not differ (Wilcoxon's p = .6)"}
+"""Where ours is not as close: known, told in the table, and to be mended."""
+
+
+def compared(run):
+    marks = pytest.mark.xfail(reason=FARTHER[run], strict=True) if run in FARTHER else ()
+    return pytest.param(run, marks=marks)
+
+
+@pytest.mark.parametrize("run", [compared(run) for run in RUNS if not run.startswith(FEW_FOUND)])
 def test_ours_is_at_least_as_close_or_with_the_loss_of_alibi_nearly(run, mine, theirs):
     (row,) = [row for row in rows(mine, theirs) if row["method"] == run]
     assert row["found_both"] >= 6
-    assert row["L1+L2_ratio"] <= (1.01 if run in DEFAULT else 1.05)  # prototypes of logits: 1.003 in the median, no difference (p = .6)
+    assert row["L1+L2_ratio"] <= (1 if run in DEFAULT else 1.05)
 
 
 def test_the_table_follows_from_the_arrays(mine, theirs):
