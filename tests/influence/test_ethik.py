@@ -5,7 +5,7 @@ import pytest
 
 from xaibench.datasets.mnist import Mnist
 from xaibench.ethik_parity.__main__ import FOLDER
-from xaibench.influence.reweighting import at_targets, reweighted
+from xaibench.influence.reweighting import reweighted
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_equal_at_the_mean_that_ethik_reached_and_the_constraint_holds_where_it_
     probabilities = stored["probabilities"].astype(np.float64)
     ours = reweighted(pixels, probabilities, tuple(stored["taus"]))
     assert np.array_equal(ours.targets, stored["target"])
-    same = at_targets(pixels, probabilities, stored["reached"])
+    same = reweighted(pixels, probabilities, targets=stored["reached"])
     assert np.abs(same.means - stored["influence"]).max() < 1e-10
     span = np.maximum(np.ptp(pixels, axis=0).astype(float), 1)[:, None]
     assert (np.abs(stored["reached"] - stored["target"]) / span).max() > 1e-3  # ethik, which says that it converged

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from xaibench.influence.histograms import Floats
-from xaibench.influence.reweighting import Reweighted, at_targets
+from xaibench.influence.reweighting import Reweighted, reweighted
 
 
 def table(ours: Reweighted, theirs: dict[str, np.ndarray], pixels: np.ndarray, probabilities: Floats) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def table(ours: Reweighted, theirs: dict[str, np.ndarray], pixels: np.ndarray, p
     """
     span = np.ptp(pixels, axis=0).astype(np.float64)
     varies = span > 0
-    same = at_targets(pixels, probabilities, theirs["reached"]).means
+    same = reweighted(pixels, probabilities, targets=theirs["reached"]).means
     rows: list[dict[str, Any]] = []
     for place, tau in enumerate(theirs["taus"]):
         residual = np.abs(theirs["reached"][varies, place] - theirs["target"][varies, place]) / span[varies]

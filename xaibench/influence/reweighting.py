@@ -64,7 +64,7 @@ def reweighted(
     features: NDArray,
     reads: Floats,
     taus: tuple[float, ...] = (-1.0, 1.0),
-    targets: Targets = QUANTILES,
+    targets: Targets | Floats = QUANTILES,
     per: Floats | None = None,
     resamples: int = 0,
     level: float = 0.95,
@@ -80,7 +80,7 @@ def reweighted(
     reads
         (N, R): what is averaged, such as the probability of each class.
     taus, targets
-        Where the means go: 0 leaves a feature as it is.
+        Where the means go: 0 leaves a feature as it is. Or targets (F, S) that are given, in the features' units; then `taus` say nothing.
     per
         (N, R): what each mean is divided by the mean of, such as whether the image is of a class, for a mean over the class.
     resamples
@@ -99,33 +99,20 @@ def reweighted(
     """
     _check(features, reads, per)
     both = reads if per is None else np.column_stack([reads, per])
-    (images, read), moves = both.shape, len(taus)
+    (images, read), moves = both.shape, targets.shape[1] if isinstance(targets, np.ndarray) else len(taus)
     generator = np.random.default_rng(seed)
     drawn = generator.multinomial(images, np.full(images, 1 / images), size=resamples).T.astype(np.float64)
     parts: list[Reweighted] = []
     for block in coded(features, 8 * (read + moves), resamples * moves * read):
         (whole,) = block.histograms(both, np.ones((images, 1)))
-        found = _at(whole, targets(whole, taus), per is not None)
+        wanted = targets[block.features] if isinstance(targets, np.ndarray) else targets(whole, taus)
+        found = _at(whole, wanted, per is not None)
         if resamples:
             before, of = block.features.start / features.shape[1], len(whole.values) / features.shape[1]
             replicates = _told(block.histograms(both, drawn), progress, before, of / resamples)
             found = _with_interval(found, replicates, per is not None, resamples, (1 - level) / 2)
         parts.append(found)
         progress(block.features.stop / features.shape[1])
-    return _joined(parts)
-
-
-def at_targets(features: NDArray, reads: Floats, targets: Floats) -> Reweighted:
-    """The means for targets (F, S) that are given, in the features' units."""
-    _check(features, reads, None)
-    parts = []
-    for block in coded(features, 8 * (reads.shape[1] + targets.shape[1])):
-        (whole,) = block.histograms(reads, np.ones((len(reads), 1)))
-        parts.append(_at(whole, targets[block.features], False))
-    return _joined(parts)
-
-
-def _joined(parts: list[Reweighted]) -> Reweighted:
     names = [field.name for field in fields(Reweighted) if getattr(parts[0], field.name) is not None]
     along = {"contrasts": 1}
     return Reweighted(**{name: np.concatenate([getattr(part, name) for part in parts], axis=along.get(name, 0)) for name in names})
