@@ -52,7 +52,7 @@ class Settings(Component):
         First steps, in which codes are drawn uniformly from [-1, 1] instead.
     """
 
-    steps: PositiveInt = 3000
+    steps: PositiveInt = 6000
     batch_size: PositiveInt = 100
     critic_updates: PositiveInt = 4
     actor_rate: PositiveFloat = 1e-3
