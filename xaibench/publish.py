@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xaibench import influence_maps
+from xaibench import influence_agreement, influence_maps
 from xaibench import pictures as explained
 from xaibench.claims.base import COLUMNS, Claim, judged
 from xaibench.claims.page import to_markdown
@@ -27,7 +27,7 @@ from xaibench.pictures import Picture, file_name
 from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
-INFLUENCE = influence_maps.FILE
+INFLUENCE, AGREEMENT = influence_maps.FILE, influence_agreement.FILE
 PROVENANCE, QUALITY = "provenance.json", "explanations.csv"
 STANDARD = ("maps", "all_classes", "counterfactuals")
 CLASSIFIERS, CLAIMS = "classifiers.csv", "claims.csv"
@@ -76,6 +76,7 @@ def publish(
         explained.save(results, chosen, folder / MAPS)
     if results.grid.influences:
         influence_maps.save(results, folder / INFLUENCE)
+        influence_agreement.save(results, folder / AGREEMENT)
     classifiers = accuracy(results, reference)
     if len(classifiers):
         _reached(classifiers).to_csv(folder / CLASSIFIERS, index=False, float_format="%.6g")
@@ -115,6 +116,8 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
             curves.curves(part, folder / f"curves-{file_name(str(metric))}.png")
     if (folder / INFLUENCE).exists():
         influence_maps.draw(folder / INFLUENCE)
+    if (folder / AGREEMENT).exists():
+        influence_agreement.draw(folder / AGREEMENT)
     if {"pictures", *STANDARD} & set(figures) and (folder / MAPS).exists():
         explained.draw(folder / MAPS, without=set(STANDARD) - set(figures))
     if "learning_curves" in figures and (folder / HISTORY).exists():

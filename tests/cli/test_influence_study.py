@@ -42,6 +42,31 @@ def test_a_study_asks_for_it_and_gets_data_table_and_figures(tmp_path):
     assert len(bench.store.keys("influence")) == 4
 
 
+def test_attributions_in_the_same_study_are_compared_with_it(tmp_path):
+    bench = Bench(tmp_path)
+    given = (
+        "-m",
+        "model=linear",
+        "seed=0,1",
+        "explainer=input_x_gradient,random",
+        "metric=sparseness",
+        "++explain_on.count=150",
+        "explain_on.targets=label",
+        GIVEN[-1],
+    )
+    outcome = bench.run(*given)
+    assert outcome.status == 0, outcome.out + outcome.err
+    folder = bench.results / "sweep"
+    table = pd.read_csv(folder / "influence_agreement.csv").set_index(["explainer", "class"])
+    assert set(table.loc["random"].index) == {*map(str, range(10)), "mean"}
+    mean = table.loc[("input_x_gradient", "mean")]
+    assert mean["correlation"] == pytest.approx(table.loc["input_x_gradient"]["correlation"].drop("mean").mean(), abs=1e-3)
+    assert mean["over_control"] == pytest.approx(mean["correlation"] - table.loc[("random", "mean"), "correlation"], abs=1e-3)
+    assert mean["over_control_low"] > 0  # a linear classifier's products know more than noise
+    assert (folder / "influence_agreement.png").stat().st_size > 0
+    assert "*random* (control)" in (folder / "influence_agreement.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("given", "told"), [("++influences.a={taus: [3]}", "Influence.taus=[3]: expected"), ("++influences.a={what: 1}", "influences.a")]
 )
