@@ -70,7 +70,7 @@ def _combined(members: list[Any]) -> dict[str, NDArray[Any]]:
 def draw(path: Path) -> None:
     """Tables and figures beside the data."""
     tables = []
-    for name, facts, arrays, alone in _read(path):
+    for name, facts, arrays, alone in read(path):
         suffix, classes = "" if alone else f"-{name}", facts["classes"]
         count = len(classes)
         tables.append(_table(facts, arrays))
@@ -86,7 +86,8 @@ def draw(path: Path) -> None:
     (path.parent / "influence.md").write_text(markdown(table), encoding="utf-8")
 
 
-def _read(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, NDArray[Any]], bool]]:
+def read(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, NDArray[Any]], bool]]:
+    """Name, facts and arrays of each analysis in a file, and whether it is the only one."""
     with safetensors.safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()["about"])
         for name, facts in about.items():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xaibench import influence_agreement, influence_maps
+from xaibench import influence_agreement, influence_maps, influence_pixels
 from xaibench import pictures as explained
 from xaibench.claims.base import COLUMNS, Claim, judged
 from xaibench.claims.page import to_markdown
@@ -27,7 +27,7 @@ from xaibench.pictures import Picture, file_name
 from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
-INFLUENCE, AGREEMENT = influence_maps.FILE, influence_agreement.FILE
+INFLUENCE, PIXELS, AGREEMENT = influence_maps.FILE, influence_pixels.FILE, influence_agreement.FILE
 PROVENANCE, QUALITY = "provenance.json", "explanations.csv"
 STANDARD = ("maps", "all_classes", "counterfactuals")
 CLASSIFIERS, CLAIMS = "classifiers.csv", "claims.csv"
@@ -76,6 +76,7 @@ def publish(
         explained.save(results, chosen, folder / MAPS)
     if results.grid.influences:
         influence_maps.save(results, folder / INFLUENCE)
+        influence_pixels.save(results, folder / INFLUENCE, folder / PIXELS)
         influence_agreement.save(results, folder / AGREEMENT)
     classifiers = accuracy(results, reference)
     if len(classifiers):
@@ -116,6 +117,8 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
             curves.curves(part, folder / f"curves-{file_name(str(metric))}.png")
     if (folder / INFLUENCE).exists():
         influence_maps.draw(folder / INFLUENCE)
+    if (folder / PIXELS).exists():
+        influence_pixels.draw(folder / PIXELS)
     if (folder / AGREEMENT).exists():
         influence_agreement.draw(folder / AGREEMENT)
     if {"pictures", *STANDARD} & set(figures) and (folder / MAPS).exists():

@@ -31,7 +31,10 @@ def test_a_file_of_predictions_is_enough(tmp_path, capsys, shape):
         assert table.loc[row, "most"] == pytest.approx(expected[:, row].max(), rel=1e-4)
         assert table.loc[row, "least"] == pytest.approx(expected[:, row].min(), rel=1e-4)
         assert table.loc[row, "most_low"] < table.loc[row, "most"] < table.loc[row, "most_high"]
-    assert (tmp_path / "out" / "influence.png").exists()
+    drawn = {"influence.png", "influence_curves.png", "performance_curves_accuracy.png"}
+    drawn |= {"mean_images.png"} if shape != (60, 20) else set()  # columns of a table are no image
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} >= drawn
+    assert (tmp_path / "out" / "mean_images.png").exists() == ("mean_images.png" in drawn)
 
 
 def test_options_and_names_of_classes(tmp_path):

@@ -10,10 +10,10 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from xaibench import influence_maps, influence_pixels
 from xaibench.component import ConfigurationError
 from xaibench.influence.analysis import Influence
 from xaibench.influence.targets import QuantileTargets, RangeTargets, Targets
-from xaibench.influence_maps import alone, draw
 
 EXAMPLES = """examples:
   xaibench influence predictions.npz                          tables and figures in results/predictions/
@@ -48,7 +48,11 @@ def main(argv: list[str]) -> int:
             raise ConfigurationError(f"{chosen.file}: {error}") from error
     folder = chosen.out or Path("results") / chosen.file.stem
     folder.mkdir(parents=True, exist_ok=True)
-    draw(alone(tensors, chosen.file.stem, classes, folder))
+    maps, pixels = influence_maps.alone(tensors, chosen.file.stem, classes, folder), folder / influence_pixels.FILE
+    influence_maps.draw(maps)
+    influence_pixels.alone(influence, (images, probabilities, labels), classes, maps, pixels)
+    if pixels.exists():
+        influence_pixels.draw(pixels)
     console.print((folder / "influence.md").read_text(), markup=False, highlight=False)
     console.print(f"results in {folder}", highlight=False)
     return 0
