@@ -122,3 +122,18 @@ def test_errors_come_before_anything_is_trained(arguments, message, tmp_path, ca
     assert bench(tmp_path, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
+
+
+def test_growth_of_influence(folder, capsys):
+    given = ["--dataset", "digits", "--model", "linear", "--images", "400,800", "--pixels", "32,64", "--taus", "2,4", "--resamples", "5,10"]
+    more = ["--turns", "1", "--threads", "1", "--out", str(folder / "influence"), f"runtime.store={folder / 'store'}", "trainer.epochs=1"]
+    with isolated():
+        assert main(["bench", "influence", *given, *more]) == 0
+    table = pd.read_csv(folder / "influence" / "influence.csv")
+    assert list(table["axis"]) == [axis for axis in ("images", "pixels", "taus", "resamples") for _ in range(2)]
+    assert table["growth"].isna().tolist() == [True, False] * 4
+    second = table.loc[7]
+    assert second["growth"] == pytest.approx(second["seconds"] / table.loc[6, "seconds"] / 2, rel=1e-2)
+    assert second[["images", "pixels", "taus", "resamples"]].tolist() == [1617, 64, 2, 10]
+    assert "| resamples | 10 |" in (folder / "influence" / "influence.md").read_text()
+    assert "1 is linear" in " ".join(capsys.readouterr().out.split())

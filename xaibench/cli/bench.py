@@ -1,4 +1,7 @@
-"""`xaibench bench explainers` and `bench metrics`: how fast they are, against the limit and against other libraries."""
+"""`xaibench bench explainers` and `bench metrics`: how fast they are, against the limit and against other libraries.
+
+`xaibench bench influence` is another module's.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,10 @@ FAILED = "failed"
 
 def main(argv: list[str]) -> int:
     """Measure, print and write tables; 1 if a method failed."""
+    if argv[:1] == ["influence"]:
+        from xaibench.cli import bench_influence
+
+        return bench_influence.main(argv[1:])
     options = parsed(argv)
     import torch
 
