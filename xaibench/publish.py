@@ -12,6 +12,8 @@ import pandas as pd
 
 from xaibench import influence_agreement, influence_maps, influence_pixels
 from xaibench import pictures as explained
+from xaibench.by_class import by_class
+from xaibench.by_class import markdown as of_classes
 from xaibench.claims.base import COLUMNS, Claim, judged
 from xaibench.claims.page import to_markdown
 from xaibench.classifiers import accuracy, confusion, history, reports
@@ -19,6 +21,7 @@ from xaibench.environment import environment
 from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.figures import classifier, curves
 from xaibench.figures.quality import quality
+from xaibench.figures.ranking import ranking
 from xaibench.longtable import Results
 from xaibench.metric_quality import markdown, metric_quality
 from xaibench.operator_agreement import OPERATOR, operator_agreement
@@ -51,7 +54,7 @@ def publish(
         ``results/<study>``.
     figures
         Any of ``curves``, ``maps``, ``all_classes``, ``counterfactuals``, ``learning_curves``, ``confusion_matrix``, ``metric_quality``,
-        ``operator_agreement``.
+        ``operator_agreement``, ``ranking``, ``by_class``.
     reference
         Published accuracies, by model and dataset, to stand beside ours.
     claims
@@ -100,7 +103,7 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
     The study's own pictures are drawn with ``pictures``, ``maps`` or ``all_classes`` among the figures.
     """
     if (folder / SCORES).exists():
-        write(aggregate(pd.read_parquet(folder / SCORES)), folder)
+        _scores(pd.read_parquet(folder / SCORES), folder, figures)
     if (folder / QUALITY).exists():
         (folder / "explanations.md").write_text(_quality(pd.read_csv(folder / QUALITY)), encoding="utf-8")
     if (folder / CLASSIFIERS).exists():
@@ -113,8 +116,8 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
         _operator_agreement(folder)
     if "curves" in figures and (folder / CURVES).exists():
         found = pd.read_parquet(folder / CURVES)
-        for metric, part in found.groupby("metric", sort=True) if len(found) else ():
-            curves.curves(part, folder / f"curves-{file_name(str(metric))}.png")
+        for name, part in curves.files(found):
+            curves.curves(part, folder / f"curves-{file_name(name)}.png")
     if (folder / INFLUENCE).exists():
         influence_maps.draw(folder / INFLUENCE)
     if (folder / PIXELS).exists():
@@ -138,6 +141,19 @@ def load_claims(folder: Path) -> pd.DataFrame:
     texts = dict.fromkeys(("topic", "dataset", "model", "explainer", "claim", "expected", "holds", "note"), str)
     found = pd.read_csv(folder / CLAIMS, dtype=texts, keep_default_na=False, na_values={name: [""] for name in ("value", "low", "high")})
     return found.assign(holds=pd.Series([{"True": True, "False": False}.get(text) for text in found["holds"]], dtype=object))
+
+
+def _scores(scores: pd.DataFrame, folder: Path, figures: tuple[str, ...]) -> None:
+    """The table of the scores, and what else is asked for of them."""
+    table = aggregate(scores)
+    write(table, folder)
+    if "ranking" in figures:
+        for metric, part in table[table["score"] == "value"].groupby("metric", sort=True):
+            ranking(part, folder / f"ranking-{file_name(str(metric))}.png")
+    if "by_class" in figures:
+        found = by_class(scores)
+        found.to_csv(folder / "by_class.csv", index=False, float_format="%.4g")
+        (folder / "by_class.md").write_text(of_classes(found), encoding="utf-8")
 
 
 def _metric_quality(folder: Path) -> None:

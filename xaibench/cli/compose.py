@@ -30,6 +30,8 @@ FIGURES = (
     "confusion_matrix",
     "metric_quality",
     "operator_agreement",
+    "ranking",
+    "by_class",
 )
 
 

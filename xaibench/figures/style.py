@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,17 @@ def lines(explainers: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
         grey = GREYS[position % len(GREYS)]
         styles[label] = {"color": grey, "linestyle": GREY_DASHES[position % len(GREY_DASHES)], "zorder": 2}
     return styles
+
+
+def families(explainers: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Thin lines in the colors of their families, by label and family: controls last, grey and dashed."""
+    order = sorted({family for family in explainers.values() if family != "control"})
+    colors = dict(zip(order, COLORS, strict=False))
+    labels = sorted(explainers, key=lambda label: (explainers[label] == "control", natural(label)))
+    look = {label: {"color": colors.get(explainers[label], GREYS[0]), "linewidth": 0.8, "zorder": 3} for label in labels}
+    return {
+        label: one | ({"linestyle": GREY_DASHES[0], "zorder": 4} if explainers[label] == "control" else {}) for label, one in look.items()
+    }
 
 
 def wrap(label: str, width: int = 15) -> str:
