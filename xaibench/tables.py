@@ -67,17 +67,9 @@ def aggregate(long: pd.DataFrame) -> pd.DataFrame:
     ValueError
         If columns are missing, rows repeat, the table is empty, or a metric or explainer has several versions, directions or families.
     """
-    _check(long)
-    values = long["value"].to_numpy(dtype=np.float64)
-    frame = long[[*KEYS, *FACTS, *PLACES, "flag"]].assign(value=np.where(np.isfinite(values), values, np.nan))
-    # The last bits of a sum depend on the order of its terms.
-    frame = frame.sort_values(PLACES, kind="stable", ignore_index=True)
-    frame["cell"] = frame.groupby(KEYS, observed=True, sort=False).ngroup()
-    if frame.duplicated(["cell", *PLACES]).any():
-        first = frame[frame.duplicated(["cell", *PLACES])].iloc[0]
-        raise ValueError(f"repeated row {dict(first[[*KEYS, *PLACES]])}: expected each (cell, seed, draw, index, target) once")
-    heads = frame.drop_duplicates("cell").set_index("cell")[[*KEYS, *FACTS]].astype(object)
-    scores = _mean(_mean(_there(frame), ["cell", "seed", "index", "target"]), ["cell", "seed", "index"])
+    frame = _numbered(long)
+    heads = _heads(frame)
+    scores = _image_means(frame)
     scores = scores.join(heads.groupby([key for key in KEYS if key != "explainer"], sort=False).ngroup().rename("block"), on="cell")
     flagged = _flagged(frame)
     available = scores.groupby("block")[["index", "seed"]].nunique()
@@ -144,6 +136,34 @@ def to_rich(aggregated: pd.DataFrame, score: str = "value", width: int | None = 
             table.add_row(Text(row.explainer), *cells, style="dim" if row.control else "", end_section=last)
         page.add_row(table)
     return page
+
+
+def by_image(long: pd.DataFrame) -> pd.DataFrame:
+    """What `aggregate` takes means and intervals of: `KEYS`, `FACTS`, seed, index, `value`; draws and targets averaged."""
+    frame = _numbered(long)
+    return _image_means(frame).join(_heads(frame), on="cell").drop(columns="cell")
+
+
+def _numbered(long: pd.DataFrame) -> pd.DataFrame:
+    """What is needed of the long table, checked, with the number of each row's `cell`."""
+    _check(long)
+    values = long["value"].to_numpy(dtype=np.float64)
+    frame = long[[*KEYS, *FACTS, *PLACES, "flag"]].assign(value=np.where(np.isfinite(values), values, np.nan))
+    # The last bits of a sum depend on the order of its terms.
+    frame = frame.sort_values(PLACES, kind="stable", ignore_index=True)
+    frame["cell"] = frame.groupby(KEYS, observed=True, sort=False).ngroup()
+    if frame.duplicated(["cell", *PLACES]).any():
+        first = frame[frame.duplicated(["cell", *PLACES])].iloc[0]
+        raise ValueError(f"repeated row {dict(first[[*KEYS, *PLACES]])}: expected each (cell, seed, draw, index, target) once")
+    return frame
+
+
+def _heads(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop_duplicates("cell").set_index("cell")[[*KEYS, *FACTS]].astype(object)
+
+
+def _image_means(frame: pd.DataFrame) -> pd.DataFrame:
+    return _mean(_mean(_there(frame), ["cell", "seed", "index", "target"]), ["cell", "seed", "index"])
 
 
 def _check(long: pd.DataFrame) -> None:

@@ -29,7 +29,8 @@ class Scores:
                         value = offset + noise[image, seed] + own[image, seed]
                         rows.append((metric, explainer, FAMILIES[explainer], image, seed, 0, 0, value))
         columns = ["metric", "explainer", "family", "index", "seed", "draw", "target", "value"]
-        named = {"dataset": "mnist", "model": "cnn", "score": "value", "higher_is_better": higher}
+        named = {"dataset": "mnist", "model": "cnn", "trainer": "auto", "score": "value", "higher_is_better": higher}
+        named |= {"metric_family": "faithfulness", "metric_version": 1, "flag": ""}
         self.table = pd.DataFrame(rows, columns=columns).assign(**named)
         self.accuracy = accuracy
 
