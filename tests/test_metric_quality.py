@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from xaibench.figures.quality import quality
-from xaibench.metric_quality import draw_share, images_needed, markdown, metric_quality, recovery
+from xaibench.metric_quality import draw_share, markdown, metric_quality, noticing, recovery
 
 STRENGTHS = [0.0, 0.25, 0.5, 0.75, 1.0]
 
@@ -73,8 +73,8 @@ def test_missing_scores_are_counted_and_left_out():
 def test_images_needed_is_the_sample_size_of_a_paired_test():
     draw = np.random.default_rng(3)
     table = pd.DataFrame({0.0: draw.normal(0.5, 1, 4000), 0.25: np.zeros(4000)})
-    assert images_needed(table) == pytest.approx((1.96 + 0.8416) ** 2 / 0.5**2, rel=0.15)
-    assert images_needed(-table) == math.inf
+    assert noticing(table) == pytest.approx((1.96 + 0.8416) ** 2 / 0.5**2, rel=0.15)
+    assert noticing(-table) == math.inf
 
 
 def test_the_share_of_draws():

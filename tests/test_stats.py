@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from xaibench.stats import ONE_IMAGE, ONE_SEED, TWO_SEEDS, crossed_interval
+from xaibench.stats import ONE_IMAGE, ONE_SEED, TWO_SEEDS, crossed_interval, images_needed, wilson_interval
 
 
 def simulated(images: int, seeds: int, seed_sd: float, runs: int = 2000) -> np.ndarray:
@@ -141,3 +141,17 @@ def test_large_offsets_do_not_cost_accuracy():
 def test_refuses(shape, level, message):
     with pytest.raises(ValueError, match=message):
         crossed_interval(np.ones(shape), level)
+
+
+def test_wilsons_interval_is_the_published_one():
+    """Newcombe 1998 (Statistics in Medicine 17), Table I, method 3: 81 of 263, 15 of 148, 0 of 20 and 1 of 29."""
+    for found, count, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)):
+        assert wilson_interval(found / count, count) == pytest.approx((low, high), abs=5e-5)
+        exact = reference.binomtest(found, count).proportion_ci(method="wilson")
+        assert wilson_interval(found / count, count) == pytest.approx((exact.low, exact.high), abs=1e-12)
+
+
+def test_images_needed_has_defined_ends():
+    assert np.isnan(images_needed([1.0]))
+    assert images_needed([-1.0, 1.0]) == np.inf
+    assert images_needed([1.0, 1.0]) == 2

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as distributions
 
-from xaibench.stats import Floats, Interval, crossed_interval
+from xaibench.stats import Floats, Interval, crossed_interval, images_needed
 
 KINDS = ("noise", "blur", "shift")
 """Ways in which explanations get worse step by step; negation is a step of its own."""
@@ -57,7 +56,7 @@ def _row(names: Any, part: pd.DataFrame) -> dict[str, Any]:
         row |= _interval(kind, _crossed(pd.Series(recovery(whole.to_numpy(dtype=np.float64)), index=whole.index)))
     row["negated"] = _better(tables["negate"])
     row["pure_noise"] = _better(tables["noise"])
-    row["images_needed"] = images_needed(tables["noise"])
+    row["images_needed"] = noticing(tables["noise"])
     row["draw_share"] = draw_share(tables["noise"])
     row["undefined"] = float(tables["noise"].isna().any(axis=1).mean())
     low, high = row["noise_low"], row["noise_high"]
@@ -96,15 +95,10 @@ def _better(table: pd.DataFrame) -> float:
     return float(((ends[:, 0] > ends[:, 1]) + 0.5 * (ends[:, 0] == ends[:, 1])).mean()) if len(ends) else math.nan
 
 
-def images_needed(table: pd.DataFrame) -> float:
+def noticing(table: pd.DataFrame) -> float:
     """Images with which a paired z test at `LEVEL` notices the strength `LITTLE` with a power of `POWER`."""
     pair = table[[table.columns[0], LITTLE]].dropna().to_numpy() if LITTLE in table.columns else np.empty((0, 2))
-    differences = pair[:, 0] - pair[:, 1] if len(pair) else np.empty(0)
-    if len(differences) < 2 or differences.mean() <= 0:
-        return math.inf if len(differences) >= 2 else math.nan
-    effect = differences.mean() / differences.std(ddof=1) if differences.std(ddof=1) else math.inf
-    needed = distributions.norm.ppf((1 + LEVEL) / 2) + distributions.norm.ppf(POWER)
-    return float(max(math.ceil((needed / effect) ** 2), 2))
+    return images_needed(pair[:, 0] - pair[:, 1], LEVEL, POWER)
 
 
 def draw_share(table: pd.DataFrame) -> float:

@@ -161,3 +161,31 @@ def added_half_widths(values: ArrayLike, half_widths: ArrayLike, level: float = 
     quantile = stats.t.ppf((1 + level) / 2, count - 1)
     found: Floats = np.hypot(images, quantile * given.std(axis=0, ddof=1) / np.sqrt(count))
     return found
+
+
+def wilson_interval(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Interval for a proportion that was found to be `share` among so many (Wilson 1927); halves are allowed.
+
+    References
+    ----------
+    Wilson, Probable inference, the law of succession, and statistical inference, JASA 22, 1927.
+    """
+    square = stats.norm.ppf((1 + level) / 2) ** 2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = np.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+
+
+def images_needed(differences: ArrayLike, level: float = 0.95, power: float = 0.8) -> float:
+    """Images with which a paired z test at `level` notices so large a mean difference with this power; at least 2.
+
+    Infinite where the mean is 0 or below; NaN with fewer than two differences.
+    """
+    given = np.asarray(differences, dtype=np.float64)
+    if len(given) < 2:
+        return np.nan
+    mean, deviation = given.mean(), given.std(ddof=1)
+    if mean <= 0:
+        return np.inf
+    quantiles = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
+    return float(max(np.ceil((quantiles * deviation / mean) ** 2), 2))
