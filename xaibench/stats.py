@@ -173,7 +173,7 @@ def wilson_interval(share: float, count: int, level: float = 0.95) -> tuple[floa
     square = stats.norm.ppf((1 + level) / 2) ** 2 / count
     middle = (share + square / 2) / (1 + square)
     half = np.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
-    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+    return max(min(float(middle - half), share), 0.0), min(max(float(middle + half), share), 1.0)  # it holds the share, but for rounding
 
 
 def images_needed(differences: ArrayLike, level: float = 0.95, power: float = 0.8) -> float:
