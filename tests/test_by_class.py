@@ -18,6 +18,7 @@ def long_table(explainers=(("a", "gradient"), ("r", "control")), images=12, seed
     facts |= {"higher_is_better": True, "metric_version": 1, "target": 0, "draw": 0, "flag": ""}
     rows = [
         {"explainer": name, "family": family, "seed": seed, "index": image, "label": image % 3, "value": place + image % 3 + draw.normal()}
+        | {"predicted": (image if image < 8 or image == 8 + seed else image + 1) % 3}
         for place, (name, family) in enumerate(explainers)
         for seed in range(seeds)
         for image in range(images)
@@ -30,10 +31,14 @@ def test_a_class_has_the_table_of_its_images_alone():
     found = by_class(long)
     for label in range(3):
         expected = aggregate(long[long["label"] == label])
-        own = found[found["label"] == label].drop(columns="label").reset_index(drop=True)
+        own = found[found["images_of"] == str(label)].drop(columns="images_of").reset_index(drop=True)
+        pd.testing.assert_frame_equal(own[expected.columns], expected)
+    for name, images in (("right", range(8)), ("wrong", (10, 11))):  # 8 and 9 are right with one seed and wrong with the other
+        expected = aggregate(long[long["index"].isin(images)])
+        own = found[found["images_of"] == name].drop(columns="images_of").reset_index(drop=True)
         pd.testing.assert_frame_equal(own[expected.columns], expected)
     page = markdown(found)
-    assert "| explainer | 0 | 1 | 2 | spread |" in page
+    assert "| explainer | 0 | 1 | 2 | right | wrong | spread |" in page
     mean = long[(long["explainer"] == "a") & (long["label"] == 2)]["value"].mean()
     assert f"{mean:.3f}" in next(line for line in page.splitlines() if line.startswith("| a |"))
     assert page.index("| a |") < page.index("| *r* (control) |")

@@ -1,36 +1,50 @@
-"""Scores of each true class apart."""
+"""Scores of each true class apart, and of what the classifier gets right and wrong."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from xaibench.blocks import natural
 from xaibench.problem import Family
 from xaibench.tables import KEYS, aggregate
 
-NOTE = """Mean over the images of each true class, by its number, and over seeds; intervals (images crossed with seeds) are in the csv file.
-Spread: the largest less the smallest."""
+NOTE = """Mean over the images of each true class, by its number, of those that all seeds' classifiers predict rightly, and of those that
+all predict wrongly; intervals (images crossed with seeds) are in the csv file. Spread: the largest class less the smallest."""
+
+PREDICTED = ["dataset", "model", "trainer", "index"]
 
 
 def by_class(long: pd.DataFrame, score: str = "value") -> pd.DataFrame:
-    """The table of `tables.aggregate` for the images of each true class alone, with the column `label` after its keys."""
+    """The table of `tables.aggregate` for the images of each true class alone, and of rightly and wrongly predicted ones.
+
+    An image that the classifiers of some seeds get right and others wrong is in neither of the two.
+
+    Returns
+    -------
+    DataFrame
+        Its columns, and after the keys `images_of`: the number of the class, "right" or "wrong".
+    """
     chosen = long[long["score"] == score]
-    parts = [aggregate(part).assign(label=label) for label, part in chosen.groupby("label", sort=True)]
-    table = pd.concat(parts, ignore_index=True)
-    return table[[*KEYS, "label", *(name for name in table.columns if name not in (*KEYS, "label"))]]
+    right = (chosen["label"] == chosen["predicted"]).groupby([chosen[name] for name in PREDICTED], observed=True).transform("mean")
+    parts = {str(label): part for label, part in chosen.groupby("label", sort=True)}
+    parts |= {"right": chosen[right == 1], "wrong": chosen[right == 0]}
+    table = pd.concat([aggregate(part).assign(images_of=name) for name, part in parts.items() if len(part)], ignore_index=True)
+    return table[[*KEYS, "images_of", *(name for name in table.columns if name not in (*KEYS, "images_of"))]]
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Explainers by classes, a part for each data set, model and metric, controls last."""
     lines = [NOTE, ""]
     for names, part in table.groupby(["dataset", "model", "metric"], sort=True):
-        labels = sorted(part["label"].unique())
-        lines += [f"## {' / '.join(map(str, names))}", "", f"| explainer | {' | '.join(map(str, labels))} | spread |"]
-        lines.append(f"| --- |{' ---: |' * (len(labels) + 1)}")
-        wide = part.pivot(index=["family", "explainer"], columns="label", values="mean")
+        heads = sorted(set(part["images_of"]), key=natural)
+        classes = [name for name in heads if name not in ("right", "wrong")]
+        lines += [f"## {' / '.join(map(str, names))}", "", f"| explainer | {' | '.join(heads)} | spread |"]
+        lines.append(f"| --- |{' ---: |' * (len(heads) + 1)}")
+        wide = part.pivot(index=["family", "explainer"], columns="images_of", values="mean")
         for family, explainer in sorted(wide.index, key=lambda item: (item[0] == Family.CONTROL.value, item[1])):
             own = wide.loc[(family, explainer)]
             name = f"*{explainer}* (control)" if family == Family.CONTROL.value else explainer
-            cells = [f"{value:.3f}" for value in (*own, own.max() - own.min())]
+            cells = [f"{value:.3f}" for value in (*own[heads], own[classes].max() - own[classes].min())]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)

@@ -144,6 +144,12 @@ def by_image(long: pd.DataFrame) -> pd.DataFrame:
     return _image_means(frame).join(_heads(frame), on="cell").drop(columns="cell")
 
 
+def by_draw(long: pd.DataFrame) -> pd.DataFrame:
+    """The same with its draws apart, in the column `draw`."""
+    frame = _numbered(long)
+    return _mean(_there(frame), ["cell", "seed", "index", "draw"]).join(_heads(frame), on="cell").drop(columns="cell")
+
+
 def _numbered(long: pd.DataFrame) -> pd.DataFrame:
     """What is needed of the long table, checked, with the number of each row's `cell`."""
     _check(long)

@@ -1,0 +1,148 @@
+"""Whether metrics agree about explainers: rank correlations between them, and how far all of them go together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from xaibench.paired import Scored
+from xaibench.stats import Floats, added_half_widths
+
+LEVEL = 0.95
+RESAMPLES = 200
+FEWEST = 3
+"""Explainers, below which an order says nothing."""
+
+NOTE = """Spearman's rank correlation between the orders that two metrics give the explainers (means over images and seeds, better first).
+W: Kendall's coefficient of concordance of all metrics of the family, or of all, as judges of the explainers, 1 where all give one order;
+alpha: Krippendorff's, for ordinal ranks, 0 where they agree as by chance, below 0 where they contradict each other. Interval: 95 %, of the
+bootstrap over images and of the seeds. Left out: explainers that most metrics are undefined for, then metrics that are for another one."""
+
+
+def metric_agreement(scored: Sequence[Scored]) -> pd.DataFrame:
+    """Of the metrics on one classifier's configuration: one row for each pair, and for each family and all together two rows.
+
+    Parameters
+    ----------
+    scored
+        Each metric's scores, of the same explainers.
+
+    Returns
+    -------
+    DataFrame
+        `dataset`, `model`, `trainer`; `kind`: "spearman", "W" or "alpha"; `first`, `second`: the metrics, or the family and nothing;
+        `metrics`, `explainers`, their numbers; `value` with `low` and `high`.
+    """
+    shared = _shared(scored)
+    usable = [one for one in scored if len(_values(one, shared))]
+    if len(usable) < 2 or len(shared) < FEWEST:
+        return pd.DataFrame()
+    ranks = np.stack([_ranks(one, shared) for one in usable])
+    facts = {**usable[0].names, "explainers": len(shared)}
+    rows: list[dict[str, Any]] = []
+    for one, other in itertools.combinations(range(len(usable)), 2):
+        both = _spearman(ranks[one], ranks[other])
+        rows.append({"kind": "spearman", "first": usable[one].metric, "second": usable[other].metric, "metrics": 2} | _interval(both))
+    for name, places in _families(usable).items():
+        known = {"first": name, "second": "", "metrics": len(places)}
+        rows += [{"kind": kind} | known | _interval(judge(ranks[places])) for kind, judge in (("W", _concordance), ("alpha", _alpha))]
+    return pd.DataFrame([facts | row for row in rows])
+
+
+def _families(scored: Sequence[Scored]) -> dict[str, list[int]]:
+    """Places of the metrics of each family that has several, and of all."""
+    names = sorted({one.metric_family for one in scored})
+    found = {name: [place for place, one in enumerate(scored) if one.metric_family == name] for name in names}
+    return {name: places for name, places in found.items() if len(places) > 1} | {"all": list(range(len(scored)))}
+
+
+def _shared(scored: Sequence[Scored]) -> list[str]:
+    """The explainers that at least half of the metrics have a score for."""
+    counts = pd.Series([name for one in scored for name, values in one.by_explainer.items() if np.isfinite(values).any()], dtype=object)
+    return sorted(str(name) for name, count in counts.value_counts().items() if count >= len(scored) / 2)
+
+
+def _values(scored: Scored, explainers: Sequence[str]) -> Floats:
+    """(images, seeds, explainers), better is higher: of the images on which all explainers have a score, with all seeds."""
+    if not set(explainers) <= set(scored.by_explainer):
+        return np.empty((0, 0, 0))
+    values = scored.sign * np.stack([scored.by_explainer[name] for name in explainers], axis=2)
+    found: Floats = values[np.isfinite(values).all(axis=(1, 2))]
+    return found
+
+
+def _ranks(scored: Scored, explainers: Sequence[str]) -> Floats:
+    """(1 + R, seeds, explainers): ranks of the means over images, 1 is best; first of all images, then of images drawn again."""
+    values = _values(scored, explainers)
+    draws = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
+    weights = np.concatenate([np.ones((1, len(values))), draws]) / len(values)
+    found: Floats = stats.rankdata(-np.tensordot(weights, values, axes=1), axis=2)
+    return found
+
+
+def _spearman(first: Floats, second: Floats) -> Floats:
+    """(1 + R, seeds), of ranks (1 + R, seeds, explainers); NaN where one ranks all alike."""
+    left, right = (ranks - ranks.mean(axis=2, keepdims=True) for ranks in (first, second))
+    scale = np.sqrt((left**2).sum(axis=2) * (right**2).sum(axis=2))
+    return np.divide((left * right).sum(axis=2), scale, where=scale > 0, out=np.full(scale.shape, np.nan))
+
+
+def _concordance(ranks: Floats) -> Floats:
+    """(1 + R, seeds): Kendall's W of ranks (metrics, 1 + R, seeds, explainers), corrected for ties (Kendall and Babington Smith 1939)."""
+    judges, explainers = len(ranks), ranks.shape[3]
+    spread = ((ranks.sum(axis=0) - judges * (explainers + 1) / 2) ** 2).sum(axis=2)
+    own = ((ranks - (explainers + 1) / 2) ** 2).sum(axis=(0, 3))  # without ties m (n^3 - n) / 12
+    return np.divide(spread, judges * own, where=own > 0, out=np.full(own.shape, np.nan))
+
+
+def _alpha(ranks: Floats) -> Floats:
+    """(1 + R, seeds): Krippendorff's alpha of ranks (metrics, 1 + R, seeds, explainers)."""
+    import krippendorff
+
+    flat = ranks.reshape(len(ranks), -1, ranks.shape[3]).swapaxes(0, 1)
+    found = [krippendorff.alpha(one, level_of_measurement="ordinal") if np.ptp(one) else np.nan for one in flat]
+    return np.array(found).reshape(ranks.shape[1:3])
+
+
+def _interval(values: Floats) -> dict[str, float]:
+    """Of numbers (1 + R, seeds), the first of which is the estimate; NaN where a replicate is."""
+    low, high = np.quantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    mean, half = float(values[0].mean()), float(added_half_widths(values[0], (high - low) / 2, LEVEL))
+    return {"value": mean, "low": max(mean - half, -1.0), "high": min(mean + half, 1.0)}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """For each classifier how far the metrics go together, and the matrix of their correlations."""
+    lines = [NOTE, ""]
+    for names, part in table.groupby(["dataset", "model"], sort=True):
+        lines += [f"## {' / '.join(map(str, names))}", "", "| metrics | number | W | alpha |", "| --- | ---: | ---: | ---: |"]
+        together = part[part["kind"] != "spearman"]
+        for family, own in together.groupby("first", sort=False):
+            cells = [_text(own[own["kind"] == kind].iloc[0]) for kind in ("W", "alpha")]
+            lines.append(f"| {family} | {own['metrics'].iloc[0]} | {' | '.join(cells)} |")
+        matrix = wide(part[part["kind"] == "spearman"])
+        lines += ["", f"| rho | {' | '.join(matrix.columns)} |", f"| --- |{' ---: |' * len(matrix)}"]
+        lines += [
+            f"| {name} | {' | '.join('' if np.isnan(value) else f'{value:.2f}' for value in row)} |"
+            for name, row in zip(matrix.index, matrix.to_numpy(), strict=True)
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def wide(part: pd.DataFrame) -> pd.DataFrame:
+    """The matrix of the correlations of one classifier's metrics, symmetric, 1 on its diagonal."""
+    names = list(dict.fromkeys([*part["first"], *part["second"]]))
+    matrix = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
+    for first, second, value in part[["first", "second", "value"]].itertuples(index=False, name=None):
+        matrix.loc[first, second] = matrix.loc[second, first] = value
+    return matrix
+
+
+def _text(row: pd.Series) -> str:
+    return f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
