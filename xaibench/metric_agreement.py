@@ -15,6 +15,8 @@ from xaibench.stats import Floats, added_half_widths
 
 LEVEL = 0.95
 RESAMPLES = 200
+MOST_COLUMNS = 12
+"""Metrics whose matrix is printed."""
 FEWEST = 3
 """Explainers, below which an order says nothing."""
 
@@ -125,8 +127,12 @@ def markdown(table: pd.DataFrame) -> str:
         for family, own in together.groupby("first", sort=False):
             cells = [_text(own[own["kind"] == kind].iloc[0]) for kind in ("W", "alpha")]
             lines.append(f"| {family} | {own['metrics'].iloc[0]} | {' | '.join(cells)} |")
+        lines.append("")
         matrix = wide(part[part["kind"] == "spearman"])
-        lines += ["", f"| rho | {' | '.join(matrix.columns)} |", f"| --- |{' ---: |' * len(matrix)}"]
+        if len(matrix) > MOST_COLUMNS:
+            lines += [f"The {len(matrix)} x {len(matrix)} correlations are in the csv file.", ""]
+            continue
+        lines += [f"| rho | {' | '.join(matrix.columns)} |", f"| --- |{' ---: |' * len(matrix)}"]
         lines += [
             f"| {name} | {' | '.join('' if np.isnan(value) else f'{value:.2f}' for value in row)} |"
             for name, row in zip(matrix.index, matrix.to_numpy(), strict=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xaibench import influence_agreement, influence_maps, influence_pixels
+from xaibench import influence_agreement, influence_maps, influence_pixels, significance
 from xaibench import pictures as explained
 from xaibench.by_class import by_class
 from xaibench.by_class import markdown as of_classes
@@ -54,7 +54,7 @@ def publish(
         ``results/<study>``.
     figures
         Any of ``curves``, ``maps``, ``all_classes``, ``counterfactuals``, ``learning_curves``, ``confusion_matrix``, ``metric_quality``,
-        ``operator_agreement``, ``ranking``, ``by_class``.
+        ``operator_agreement``, ``ranking``, ``by_class``, ``comparison``.
     reference
         Published accuracies, by model and dataset, to stand beside ours.
     claims
@@ -154,6 +154,8 @@ def _scores(scores: pd.DataFrame, folder: Path, figures: tuple[str, ...]) -> Non
         found = by_class(scores)
         found.to_csv(folder / "by_class.csv", index=False, float_format="%.4g")
         (folder / "by_class.md").write_text(of_classes(found), encoding="utf-8")
+    if "comparison" in figures:
+        significance.write(scores, folder)
 
 
 def _metric_quality(folder: Path) -> None:

@@ -1,0 +1,75 @@
+"""Critical-difference diagrams: mean ranks of explainers, and which of them cannot be told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from xaibench.figures import style
+
+VERSION = 1
+
+ROW, WIDTH = 0.15, 3.6
+"""Inches of an explainer's row, and of a panel."""
+BAR = 0.012
+"""Distance of the bars, as a share of the panel's width."""
+
+
+def critical_difference(ranks: pd.DataFrame, path: Path) -> Figure:
+    """A panel for each (dataset, model) of one metric: explainers by mean rank, the best above; a bar joins those that do not differ.
+
+    Parameters
+    ----------
+    ranks
+        Columns dataset, model, metric, explainer, family, mean_rank, groups (letters), images, friedman.
+    path
+        File to write: png, svg or pdf.
+    """
+    panels = list(ranks.groupby(["dataset", "model"], sort=True))
+    families = dict(ranks[["explainer", "family"]].itertuples(index=False, name=None))
+    colors = {name: look["color"] for name, look in style.families(families).items()}
+    most = max(len(part) for _, part in panels)
+    with style.settings():
+        columns = min(2, len(panels))
+        rows = -(-len(panels) // columns)
+        figure = style.new(WIDTH * columns + 0.3, (0.75 + ROW * max(most, 4)) * rows + 0.3)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for one, ((dataset, model), part) in zip(axes, panels, strict=False):
+            _panel(one, part.sort_values("mean_rank", kind="stable"), colors)
+            test = "" if part["friedman"].isna().all() else f", Friedman p {_text(part['friedman'].iloc[0])}"
+            one.set_title(f"{dataset} / {model}\n{part['images'].iloc[0]} images{test}")
+        for one in axes[len(panels) :]:
+            one.axis("off")
+        figure.supxlabel(
+            f"mean rank by {ranks['metric'].iloc[0]} (1 is best); bars: no significant difference (Wilcoxon, Holm, 5 %)", fontsize=7
+        )
+        style.save(figure, path)
+    return figure
+
+
+def _panel(axes: Axes, part: pd.DataFrame, colors: dict[str, str]) -> None:
+    heights = range(len(part))[::-1]
+    own = [colors[name] for name in part["explainer"]]
+    end = float(part["mean_rank"].max())
+    axes.hlines(heights, 0.5, part["mean_rank"], colors=own, linewidth=0.8, alpha=0.35)
+    axes.scatter(part["mean_rank"], heights, s=11, c=own, zorder=3, linewidths=0)
+    members: dict[str, list[int]] = {}
+    for height, letters in zip(heights, part["groups"], strict=True):
+        for letter in letters:
+            members.setdefault(letter, []).append(height)
+    bars = [group for group in members.values() if len(group) > 1]
+    for number, group in enumerate(bars):
+        ends = [min(group) - 0.25, max(group) + 0.25]
+        axes.plot([end * (1.03 + 2 * BAR * number)] * 2, ends, color="#333333", linewidth=1.6, solid_capstyle="butt")
+    axes.set(xlim=(0.5, end * (1.06 + BAR * 2 * len(bars))), ylim=(-0.7, len(part) - 0.3))
+    axes.set_yticks(heights, part["explainer"])
+    for label, family in zip(axes.get_yticklabels(), part["family"], strict=True):
+        label.set_fontstyle("italic" if family == "control" else "normal")
+    axes.tick_params(axis="y", labelsize=6, length=0)
+
+
+def _text(p: float) -> str:
+    return "< .001" if p < 0.001 else f"= {p:.3f}"

@@ -1,0 +1,54 @@
+"""A study's statistics as files: pairs of explainers, ranks, agreement of metrics, and the split of variance."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from xaibench import metric_agreement, variance
+from xaibench.comparison import markdown, pairs, ranks
+from xaibench.figures.critical_difference import critical_difference
+from xaibench.paired import CLASSIFIER, Scored, scored_tables
+from xaibench.pictures import file_name
+
+FORMAT = "%.4g"
+
+
+def write(scores: pd.DataFrame, folder: Path) -> None:
+    """Write what there is to say of the long table's scores.
+
+    ``comparison.parquet`` (every pair, see `comparison.pairs`), ``comparison.md``, ``ranks.csv`` and a critical-difference diagram for each
+    metric, where there are several explainers; ``metric_agreement.csv`` and ``.md``, where there are several metrics; ``variance.csv`` and
+    ``.md``, where there are several seeds.
+    """
+    scored = list(scored_tables(scores))
+    compared = [pairs(one) for one in scored]
+    ranked = [ranks(one, table) for one, table in zip(scored, compared, strict=True) if len(table)]
+    if any(len(one) for one in ranked):
+        every, found = pd.concat(compared, ignore_index=True), pd.concat(ranked, ignore_index=True)
+        every.to_parquet(folder / "comparison.parquet", index=False)
+        found.to_csv(folder / "ranks.csv", index=False, float_format=FORMAT)
+        (folder / "comparison.md").write_text(markdown(every, found), encoding="utf-8")
+        for metric, part in found.groupby("metric", sort=True):
+            critical_difference(part, folder / f"critical_difference-{file_name(str(metric))}.png")
+    agreeing = [table for one in _classifiers(scored) if len(table := metric_agreement.metric_agreement(one))]
+    if agreeing:
+        together = pd.concat(agreeing, ignore_index=True)
+        together.to_csv(folder / "metric_agreement.csv", index=False, float_format=FORMAT)
+        (folder / "metric_agreement.md").write_text(metric_agreement.markdown(together), encoding="utf-8")
+    if scores["seed"].nunique() > 1:
+        split = variance.variance(scores)
+        split.to_csv(folder / "variance.csv", index=False, float_format=FORMAT)
+        (folder / "variance.md").write_text(variance.markdown(split), encoding="utf-8")
+
+
+def _classifiers(scored: list[Scored]) -> Iterator[list[Scored]]:
+    """The metrics of one classifier's configuration together."""
+
+    def key(one: Scored) -> list[str]:
+        return [one.names[name] for name in CLASSIFIER]
+
+    yield from (list(group) for _, group in itertools.groupby(sorted(scored, key=key), key=key))
