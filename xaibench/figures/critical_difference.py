@@ -14,7 +14,7 @@ VERSION = 1
 
 ROW, WIDTH = 0.15, 3.6
 """Inches of an explainer's row, and of a panel."""
-BAR = 0.012
+BAR = 0.03
 """Distance of the bars, as a share of the panel's width."""
 
 
@@ -43,6 +43,8 @@ def critical_difference(ranks: pd.DataFrame, path: Path) -> Figure:
             one.set_title(f"{dataset} / {model}\n{part['images'].iloc[0]} images{test}")
         for one in axes[len(panels) :]:
             one.axis("off")
+        dots = {family: axes[0].plot([], [], "o", markersize=3, color=colors[name])[0] for name, family in sorted(families.items())}
+        figure.legend(list(dots.values()), list(dots), loc="outside upper right", ncols=3, frameon=False, fontsize=7)
         figure.supxlabel(
             f"mean rank by {ranks['metric'].iloc[0]} (1 is best); bars: no significant difference (Wilcoxon, Holm, 5 %)", fontsize=7
         )
@@ -60,11 +62,13 @@ def _panel(axes: Axes, part: pd.DataFrame, colors: dict[str, str]) -> None:
     for height, letters in zip(heights, part["groups"], strict=True):
         for letter in letters:
             members.setdefault(letter, []).append(height)
-    bars = [group for group in members.values() if len(group) > 1]
-    for number, group in enumerate(bars):
+    lowest: list[int] = []  # of the last bar in each lane; bars come from above
+    for group in (group for group in members.values() if len(group) > 1):
+        lane = next((number for number, low in enumerate(lowest) if low > max(group)), len(lowest))
+        lowest[lane : lane + 1] = [min(group)]
         ends = [min(group) - 0.25, max(group) + 0.25]
-        axes.plot([end * (1.03 + 2 * BAR * number)] * 2, ends, color="#333333", linewidth=1.6, solid_capstyle="butt")
-    axes.set(xlim=(0.5, end * (1.06 + BAR * 2 * len(bars))), ylim=(-0.7, len(part) - 0.3))
+        axes.plot([end * (1.04 + BAR * lane)] * 2, ends, color="#333333", linewidth=1.6, solid_capstyle="butt")
+    axes.set(xlim=(0.5, end * (1.07 + BAR * len(lowest))), ylim=(-0.7, len(part) - 0.3))
     axes.set_yticks(heights, part["explainer"])
     for label, family in zip(axes.get_yticklabels(), part["family"], strict=True):
         label.set_fontstyle("italic" if family == "control" else "normal")
