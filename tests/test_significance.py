@@ -33,7 +33,14 @@ def test_a_study_gets_its_statistics_and_the_same_bytes_again(tmp_path):
     table = long_table()
     significance.write(table, tmp_path)
     expected = {"comparison.parquet", "comparison.md", "ranks.csv", "metric_agreement.csv", "metric_agreement.md", "variance.csv"}
-    expected |= {"variance.md", "critical_difference-q.png", "critical_difference-w.png"}
+    expected |= {
+        "stability_ranks.csv",
+        "stability.csv",
+        "stability.md",
+        "variance.md",
+        "critical_difference-q.png",
+        "critical_difference-w.png",
+    }
     assert names(tmp_path) == expected
     assert len(pd.read_parquet(tmp_path / "comparison.parquet")) == 2 * 6
     assert set(pd.read_csv(tmp_path / "ranks.csv")["groups"]) == {"a", "b", "c", "d"}

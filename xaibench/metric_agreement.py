@@ -40,8 +40,8 @@ def metric_agreement(scored: Sequence[Scored]) -> pd.DataFrame:
         `dataset`, `model`, `trainer`; `kind`: "spearman", "W" or "alpha"; `first`, `second`: the metrics, or the family and nothing;
         `metrics`, `explainers`, their numbers; `value` with `low` and `high`.
     """
-    shared = _shared(scored)
-    usable = [one for one in scored if len(_values(one, shared))]
+    shared = shared_explainers(scored)
+    usable = [one for one in scored if len(shared_values(one, shared))]
     if len(usable) < 2 or len(shared) < FEWEST:
         return pd.DataFrame()
     ranks = np.stack([_ranks(one, shared) for one in usable])
@@ -63,13 +63,13 @@ def _families(scored: Sequence[Scored]) -> dict[str, list[int]]:
     return {name: places for name, places in found.items() if len(places) > 1} | {"all": list(range(len(scored)))}
 
 
-def _shared(scored: Sequence[Scored]) -> list[str]:
+def shared_explainers(scored: Sequence[Scored]) -> list[str]:
     """The explainers that at least half of the metrics have a score for."""
     counts = pd.Series([name for one in scored for name, values in one.by_explainer.items() if np.isfinite(values).any()], dtype=object)
     return sorted(str(name) for name, count in counts.value_counts().items() if count >= len(scored) / 2)
 
 
-def _values(scored: Scored, explainers: Sequence[str]) -> Floats:
+def shared_values(scored: Scored, explainers: Sequence[str]) -> Floats:
     """(images, seeds, explainers), better is higher: of the images on which all explainers have a score, with all seeds."""
     if not set(explainers) <= set(scored.by_explainer):
         return np.empty((0, 0, 0))
@@ -80,7 +80,7 @@ def _values(scored: Scored, explainers: Sequence[str]) -> Floats:
 
 def _ranks(scored: Scored, explainers: Sequence[str]) -> Floats:
     """(1 + R, seeds, explainers): ranks of the means over images, 1 is best; first of all images, then of images drawn again."""
-    values = _values(scored, explainers)
+    values = shared_values(scored, explainers)
     draws = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
     weights = np.concatenate([np.ones((1, len(values))), draws]) / len(values)
     found: Floats = stats.rankdata(-np.tensordot(weights, values, axes=1), axis=2)

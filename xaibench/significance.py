@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from xaibench import metric_agreement, variance
+from xaibench import metric_agreement, stability, variance
 from xaibench.comparison import markdown, pairs, ranks
 from xaibench.figures.critical_difference import critical_difference
 from xaibench.paired import CLASSIFIER, Scored, scored_tables
@@ -20,9 +20,9 @@ FORMAT = "%.4g"
 def write(scores: pd.DataFrame, folder: Path) -> None:
     """Write what there is to say of the long table's scores.
 
-    ``comparison.parquet`` (every pair, see `comparison.pairs`), ``comparison.md``, ``ranks.csv`` and a critical-difference diagram for each
-    metric, where there are several explainers; ``metric_agreement.csv`` and ``.md``, where there are several metrics; ``variance.csv`` and
-    ``.md``, where there are several seeds.
+    ``comparison.parquet`` (every pair, see `comparison.pairs`), ``comparison.md``, ``ranks.csv``, a critical-difference diagram for each
+    metric, ``stability_ranks.csv``, ``stability.csv`` and ``.md``, where there are several explainers; ``metric_agreement.csv`` and
+    ``.md``, where there are several metrics; ``variance.csv`` and ``.md``, where there are several seeds.
     """
     scored = list(scored_tables(scores))
     compared = [pairs(one) for one in scored]
@@ -34,6 +34,7 @@ def write(scores: pd.DataFrame, folder: Path) -> None:
         (folder / "comparison.md").write_text(markdown(every, found), encoding="utf-8")
         for metric, part in found.groupby("metric", sort=True):
             critical_difference(part, folder / f"critical_difference-{file_name(str(metric))}.png")
+    _stability(list(_classifiers(scored)), folder)
     agreeing = [table for one in _classifiers(scored) if len(table := metric_agreement.metric_agreement(one))]
     if agreeing:
         together = pd.concat(agreeing, ignore_index=True)
@@ -43,6 +44,17 @@ def write(scores: pd.DataFrame, folder: Path) -> None:
         split = variance.variance(scores)
         split.to_csv(folder / "variance.csv", index=False, float_format=FORMAT)
         (folder / "variance.md").write_text(variance.markdown(split), encoding="utf-8")
+
+
+def _stability(classifiers: list[list[Scored]], folder: Path) -> None:
+    """Ranks with intervals, and how many of them move."""
+    ranked = [table for one in classifiers if len(table := stability.ranked(one))]
+    apart = [table for one in classifiers if len(table := stability.stability(one))]
+    if ranked and apart:
+        pd.concat(ranked, ignore_index=True).to_csv(folder / "stability_ranks.csv", index=False, float_format=FORMAT)
+        found = pd.concat(apart, ignore_index=True)
+        found.to_csv(folder / "stability.csv", index=False, float_format=FORMAT)
+        (folder / "stability.md").write_text(stability.markdown(found), encoding="utf-8")
 
 
 def _classifiers(scored: list[Scored]) -> Iterator[list[Scored]]:

@@ -1,0 +1,131 @@
+"""How stable an order of explainers is: ranks with intervals, and how many move with other images or another seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from xaibench.metric_agreement import shared_explainers, shared_values
+from xaibench.paired import Scored
+from xaibench.stats import Floats
+
+LEVEL = 0.95
+RESAMPLES, SPLITS = 500, 200
+FEWEST = 2
+"""Explainers that have an order."""
+
+NOTE = """How much the order of the explainers (by mean score, 1 is best) depends on the images and the seed. Half of the images: two orders
+from disjoint random halves, mean over 200 splits. Other seed: the order by each seed alone against that by all others. Moved: the share
+of explainers whose rank differs; by: how far ranks lie apart in the mean; tau: Kendall's; first: how often both have the same first one."""
+
+
+def ranked(scored: Sequence[Scored]) -> pd.DataFrame:
+    """Ranks of explainers with intervals, for each metric and each family of metrics, on one classifier's configuration.
+
+    Parameters
+    ----------
+    scored
+        Each metric's scores.
+
+    Returns
+    -------
+    DataFrame
+        `dataset`, `model`, `trainer`; `metric`, or a family's name in `metric_family` alone; `explainer`, `family`; `rank` by the mean over
+        images and seeds, for a family the mean of the ranks by its metrics; `rank_low` and `rank_high`, the 95 % interval by the bootstrap
+        that draws images and seeds anew, each for all (Owen 2007), which is conservative; `images`, `seeds`. Explainers that most metrics
+        are undefined for, and metrics that are undefined for another one, are left out.
+    """
+    explainers = shared_explainers(scored)
+    usable = scored if len(explainers) >= FEWEST else ()
+    found = [(one, _replicates(values)) for one in usable if len(values := shared_values(one, explainers))]
+    rows: list[dict[str, Any]] = []
+    for one, ranks in found:
+        rows += _rows(one, explainers, ranks, {"metric": one.metric, "metric_family": one.metric_family})
+    for family in sorted({one.metric_family for one, _ in found}):
+        members = [(one, ranks) for one, ranks in found if one.metric_family == family]
+        mean = np.mean([ranks for _, ranks in members], axis=0)
+        rows += _rows(members[0][0], explainers, mean, {"metric": "", "metric_family": family})
+    return pd.DataFrame(rows)
+
+
+def _replicates(values: Floats) -> Floats:
+    """(1 + R, explainers): ranks by the means of values (images, seeds, explainers), then with images and seeds drawn again."""
+    images, seeds, _ = values.shape
+    draw = np.random.default_rng(0)
+    by_image = draw.multinomial(images, np.full(images, 1 / images), size=RESAMPLES) / images
+    by_seed = draw.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
+    means = np.einsum("rj,rje->re", by_seed, np.tensordot(by_image, values, axes=1))
+    found: Floats = stats.rankdata(-np.concatenate([values.mean(axis=(0, 1))[None], means]), axis=1)
+    return found
+
+
+def _rows(scored: Scored, explainers: Sequence[str], ranks: Floats, known: dict[str, str]) -> Iterator[dict[str, Any]]:
+    low, high = np.quantile(ranks[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    seeds = next(iter(scored.by_explainer.values())).shape[1]
+    for place in np.argsort(ranks[0], kind="stable"):
+        name = explainers[place]
+        ends = {"rank": ranks[0, place], "rank_low": min(low[place], ranks[0, place]), "rank_high": max(high[place], ranks[0, place])}
+        yield scored.names | known | {"explainer": name, "family": scored.families[name]} | ends | {"seeds": seeds}
+
+
+def stability(scored: Sequence[Scored]) -> pd.DataFrame:
+    """How far the orders from two halves of the images, or from one seed and the others, lie apart.
+
+    Returns
+    -------
+    DataFrame
+        `dataset`, `model`, `trainer`, `metric`; `against`: "half of the images", or "other seed" where there are several; `explainers`;
+        `moved`: the share whose rank differs; `by`: mean distance of the ranks; `tau`: Kendall's tau-b; `first`: share with the same first.
+    """
+    explainers = shared_explainers(scored)
+    rows = []
+    for one in scored:
+        values = shared_values(one, explainers)
+        if len(values) < 2 or len(explainers) < FEWEST:
+            continue
+        compared = {"half of the images": list(_halves(values)), "other seed": list(_seeds(values))}
+        for against, pairs in compared.items():
+            if pairs:
+                numbers = np.mean([_apart(*pair) for pair in pairs], axis=0)
+                known = one.names | {"metric": one.metric, "against": against, "explainers": len(explainers)}
+                rows.append(known | dict(zip(("moved", "by", "tau", "first"), numbers, strict=True)))
+    return pd.DataFrame(rows)
+
+
+def _halves(values: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """Mean scores by each of two halves."""
+    draw, half = np.random.default_rng(0), len(values) // 2
+    for _ in range(SPLITS):
+        order = draw.permutation(len(values))
+        yield values[order[:half]].mean(axis=(0, 1)), values[order[half : 2 * half]].mean(axis=(0, 1))
+
+
+def _seeds(values: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """Mean scores by each seed and by all others."""
+    seeds = values.shape[1]
+    for seed in range(seeds) if seeds > 1 else ():
+        yield values[:, seed].mean(axis=0), np.delete(values, seed, axis=1).mean(axis=(0, 1))
+
+
+def _apart(first: Floats, second: Floats) -> tuple[float, float, float, float]:
+    one, other = stats.rankdata(-first), stats.rankdata(-second)
+    tau = float(stats.kendalltau(one, other).statistic)
+    return float((one != other).mean()), float(np.abs(one - other).mean()), tau, float(one.argmin() == other.argmin())
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table of `stability`, a part for each classifier."""
+    lines = [NOTE, ""]
+    for names, part in table.groupby(["dataset", "model"], sort=True):
+        heads = ["metric", "against", "explainers", "moved", "by", "tau", "first"]
+        lines += [f"## {' / '.join(map(str, names))}", "", f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * (len(heads) - 2)}"]
+        for one in part.to_dict("records"):
+            numbers = [f"{one['moved']:.0%}", f"{one['by']:.1f}", f"{one['tau']:.2f}", f"{one['first']:.0%}"]
+            cells = [one["metric"], one["against"], one["explainers"], *numbers]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append("")
+    return "\n".join(lines)
