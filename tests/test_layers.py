@@ -21,7 +21,7 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "searching autoencoders neighbors",
     "environment payloads identity stages grid planning execution",
     "peers bench metric_parity alibi_parity ethik_parity",
-    "stats blocks tables by_class longtable metric_quality operator_agreement classifiers "
+    "stats blocks layout formats tables studies differences by_class longtable metric_quality operator_agreement classifiers "
     "figures pictures influence_maps influence_pixels influence_agreement claims report publish tracking "
     "shapley_error metric_reliability meta_evaluation reliability_table",
     "cli",

@@ -17,11 +17,13 @@ from xaibench.cli.plan import skipped, summary
 from xaibench.cli.progress import bar
 from xaibench.cli.request import Request
 from xaibench.execution import failure, missing
+from xaibench.formats import terminal
+from xaibench.layout import blocks
 from xaibench.longtable import Results
 from xaibench.planning import Planned, check, plan
 from xaibench.publish import publish
 from xaibench.store import Store
-from xaibench.tables import aggregate, to_rich
+from xaibench.tables import aggregate
 
 
 def sweep(request: Request) -> int:
@@ -63,7 +65,7 @@ def _finish(results: Results, settings: Settings, before: list[Planned], absent:
     if results.found or not results.grid.explainers:
         claims = publish(results, settings.folder, settings.figures, settings.reference, settings.claims, settings.pictures)
         if results.found:
-            console.print(to_rich(aggregate(results.scores())))
+            console.print(terminal(blocks(aggregate(results.scores()))))
         if len(claims):
             console.print(page.to_rich(claims))
         console.print(f"results in {_shown(settings.folder)}", highlight=False)
