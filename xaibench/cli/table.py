@@ -6,13 +6,18 @@ Without more than the study's name, its tables and figures are written again fro
 from __future__ import annotations
 
 import argparse
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from xaibench.component import ConfigurationError
+
+if TYPE_CHECKING:
+    from xaibench.blocks import Block
 
 EXAMPLES = """examples:
   xaibench table quickstart                       tables and figures of results/quickstart/, and the table here
@@ -99,18 +104,25 @@ def _show(options: argparse.Namespace, folders: Sequence[Path]) -> None:
     long, extras = gathered(studies, wanted, options.cost)
     aggregated = aggregate(long)
     made = blocks(aggregated[kept(aggregated, wanted)], layout, extras)
-    if chosen == "terminal":
-        console = Console(file=options.out.open("w", encoding="utf-8"), width=160) if options.out else _console()
-        console.print(formats.terminal(made))
-        if options.score != "value":
-            console.print(f"score: {options.score}")
+    if chosen == "terminal" and not options.out:
+        _console().print(formats.terminal(made))
         return
-    text = {"csv": formats.csv, "md": formats.markdown, "tex": formats.latex, "html": formats.web}[chosen](made)
+    text = {"terminal": _plain, "csv": formats.csv, "md": formats.markdown, "tex": formats.latex, "html": formats.web}[chosen](made)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(text, encoding="utf-8", newline="\n")
     else:
         print(text, end="")
+
+
+def _plain(made: Sequence[Block]) -> str:
+    """What the terminal shows, without colors."""
+    from xaibench.formats import terminal
+
+    console = Console(file=io.StringIO(), width=160)
+    with console.capture() as captured:
+        console.print(terminal(made))
+    return captured.get()
 
 
 def _filter(given: Sequence[str]) -> dict[str, list[str]]:
