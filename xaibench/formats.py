@@ -125,7 +125,8 @@ def _latex(block: Block) -> str:
         if cell is None:
             return ""
         number = "--" if cell.mean == "–" else rf"{cell.mean} \pm {cell.half}" if cell.half else cell.mean
-        number = rf"({number}) \cdot 10^{{{cell.exponent}}}" if cell.exponent else number
+        number = f"({number})" if cell.exponent and cell.half else number
+        number = rf"{number} \cdot 10^{{{cell.exponent}}}" if cell.exponent else number
         number = "--" if number == "--" else rf"$\mathbf{{{number}}}$" if cell.best else f"${number}$"
         return number + (rf"\textsuperscript{{{','.join(cell.marks).translate(TEX)}}}" if cell.marks else "")
 
