@@ -17,6 +17,7 @@ COMMANDS = {
         "a study's tables and figures again, from its committed scores; tables of all studies, in any layout and format",
     ),
     "diff": ("xaibench.cli.diff", "two results of a study: which numbers moved beyond their intervals"),
+    "reproduce": ("xaibench.cli.reproduce", "run a study again, and compare every number with the committed ones"),
     "influence": ("xaibench.cli.influence", "what pixels do to the predictions in a file: no classifier is needed"),
     "bench": ("xaibench.cli.bench", "how fast explainers are: against the limit of their passes, and against captum and shap"),
     "list": ("xaibench.cli.listing", "datasets, models, explainers, metrics, experiments, with what they are"),
@@ -30,6 +31,7 @@ Examples
   xaibench plan experiment=quickstart
   xaibench table quickstart --columns dataset,metric --format tex
   xaibench diff quickstart@HEAD quickstart
+  xaibench reproduce quickstart
   xaibench influence predictions.npz
   xaibench list explainers
   xaibench bench explainers --explainers integrated_gradients,occlusion --peers
