@@ -18,6 +18,8 @@ COMMANDS = {
     ),
     "diff": ("xaibench.cli.diff", "two results of a study: which numbers moved beyond their intervals"),
     "reproduce": ("xaibench.cli.reproduce", "run a study again, and compare every number with the committed ones"),
+    "export": ("xaibench.cli.export", "a study's explanations as numpy files and pictures"),
+    "sweep-config": ("xaibench.cli.sweep_config", "a W&B sweep over the grid of `run -m`"),
     "influence": ("xaibench.cli.influence", "what pixels do to the predictions in a file: no classifier is needed"),
     "bench": ("xaibench.cli.bench", "how fast explainers are: against the limit of their passes, and against captum and shap"),
     "list": ("xaibench.cli.listing", "datasets, models, explainers, metrics, experiments, with what they are"),
@@ -32,6 +34,8 @@ Examples
   xaibench table quickstart --columns dataset,metric --format tex
   xaibench diff quickstart@HEAD quickstart
   xaibench reproduce quickstart
+  xaibench export quickstart --out maps --png
+  xaibench sweep-config experiment=quickstart tracker=wandb > sweep.yaml
   xaibench influence predictions.npz
   xaibench list explainers
   xaibench bench explainers --explainers integrated_gradients,occlusion --peers
