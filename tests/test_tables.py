@@ -8,53 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from table_cases import FACTS, scores, study
 
-from xaibench import tables
-from xaibench.blocks import blocks, natural, number
+from xaibench import formats, tables
+from xaibench.blocks import natural, number, plain
+from xaibench.component import ConfigurationError
+from xaibench.layout import Layout, blocks
 from xaibench.stats import crossed_interval
-from xaibench.tables import aggregate, comparison, to_rich, write
-
-FACTS = {
-    "deletion[steps=10]": ("faithfulness", False),
-    "insertion": ("faithfulness", True),
-    "ties": ("complexity", None),
-}
-
-
-def scores(explainer, values, metric="deletion[steps=10]", family="gradient", **columns):
-    """Long rows of (images, seeds) values."""
-    values = np.asarray(values, dtype=float)
-    index, seed = np.indices(values.shape)
-    metric_family, higher = FACTS[metric]
-    frame = pd.DataFrame({"index": index.ravel(), "seed": seed.ravel(), "value": values.ravel()})
-    facts = {
-        "family": family,
-        "metric_family": metric_family,
-        "metric_version": 1,
-        "trainer": "adam",
-        "dataset": "digits",
-        "model": "conv_8",
-    }
-    rest = {"explainer": explainer, "metric": metric, "score": "value", "draw": 0, "target": 3, "label": 3, "predicted": 3, "flag": ""}
-    frame = frame.assign(**{**facts, **rest, **columns})
-    return frame.assign(higher_is_better=pd.Series([higher] * len(frame), dtype=object))
-
-
-def study():
-    """Three images, one classifier: two configurations of an explainer, a control, three metrics."""
-    return pd.concat(
-        [
-            scores("ig[steps=50]", [[0.1], [0.2], [0.3]]),
-            scores("ig[steps=5]", [[0.2], [0.3], [0.4]]),
-            scores("sobel", [[0.0], [0.0], [0.0]], family="control"),
-            scores("ig[steps=50]", [[1], [2], [3]], "insertion"),
-            scores("ig[steps=5]", [[1], [np.nan], [5]], "insertion"),
-            scores("sobel", [[7], [8], [9]], "insertion", family="control"),
-            scores("ig[steps=5]", [[1e-9], [2e-9], [3e-9]], "ties"),
-        ],
-        ignore_index=True,
-    )
-
+from xaibench.tables import aggregate, write
 
 MARKDOWN = """\
 Mean over images and seeds with the half-width of its 95 % interval (images crossed with seeds); arrows point to better scores.
@@ -164,7 +125,7 @@ def test_no_image_of_all_seeds():
 
 def bold(long):
     found = comparison_blocks(long)
-    return {row.explainer for row in found.rows for cell in row.cells if cell is not None and cell.best}
+    return {row.head.label for row in found.rows for cell in row.cells if cell is not None and cell.best}
 
 
 def comparison_blocks(long):
@@ -192,34 +153,31 @@ def test_all_ties_are_bold():
 def test_undefined_mean_is_a_dash_and_never_best():
     long = pd.concat([scores("a", [[np.nan], [np.nan]]), scores("b", [[0.5], [0.7]])])
     assert bold(long) == {"b"}
-    assert comparison(aggregate(long)).iloc[0, 0].startswith("– (")
+    assert texts(long)["a"][0].startswith("– (")
 
 
-def test_comparison():
-    found = comparison(aggregate(study()))
-    assert list(found.columns) == ["ties", "deletion[steps=10] ↓", "insertion ↑"]
-    assert found.index.names == ["dataset", "model", "explainer"]
-    assert [name for *_, name in found.index] == ["ig[steps=5]", "ig[steps=50]", "sobel"]
-    assert found.iloc[0].tolist() == ["(2.0 ± 2.5)e-9", "0.30 ± 0.25", "3 ± 25 (a)"]
-    assert found.iloc[2, 0] == ""
+def texts(long, **layout):
+    """What stands in the rows of the only table, by their heads; the columns' heads beside the corner."""
+    (block,) = blocks(aggregate(long), Layout(**layout))
+    heads = {" / ".join(block.corner): [head.text for head in block.columns]}
+    return heads | {row.head.text: [plain(cell) for cell in row.cells] for row in block.rows}
 
 
 def test_trainer_is_shown_where_it_varies():
     long = pd.concat([scores("ig", [[1], [2]]), scores("ig", [[1], [2]], trainer="sgd")])
-    assert list(comparison(aggregate(long)).index) == [("digits", "conv_8", "adam", "ig"), ("digits", "conv_8", "sgd", "ig")]
+    assert [block.title.names for block in blocks(aggregate(long))] == [("digits", "conv_8", "adam"), ("digits", "conv_8", "sgd")]
 
 
 def test_further_scores_have_a_table_without_direction():
     long = pd.concat([scores("ig", [[1], [2]]), scores("ig", [[3], [4]], score="ties")])
-    found = comparison(aggregate(long), "ties")
-    assert (list(found.columns), found.iloc[0, 0]) == (["deletion[steps=10]"], "3.5 ± 6.4")
-    with pytest.raises(ValueError, match="score='tie': expected one of ties, value"):
-        comparison(aggregate(long), "tie")
+    assert texts(long, score="ties") == {"explainer": ["deletion[steps=10]"], "ig": ["3.5 ± 6.4"]}
+    with pytest.raises(ConfigurationError, match="score='tie': expected one of ties, value"):
+        blocks(aggregate(long), Layout(score="tie"))
 
 
 def test_blocks_are_no_wider_than_asked():
     long = pd.concat([scores("ig", [[1], [2]], metric) for metric in FACTS])
-    assert [[label for label, _ in block.metrics] for block in blocks(aggregate(long), width=2)] == [
+    assert [[head.label for head in block.columns] for block in blocks(aggregate(long), Layout(width=2))] == [
         ["ties", "deletion[steps=10]"],
         ["insertion"],
     ]
@@ -227,7 +185,7 @@ def test_blocks_are_no_wider_than_asked():
 
 def test_terminal_shows_labels_that_look_like_markup():
     console = Console(file=io.StringIO(), width=120, color_system=None)
-    console.print(to_rich(aggregate(study().replace("ig[steps=5]", "ig[bold]"))))
+    console.print(formats.terminal(blocks(aggregate(study().replace("ig[steps=5]", "ig[bold]")))))
     shown = console.file.getvalue()
     for text in ("ig[bold]", "deletion[steps=10] ↓", "0.20 ± 0.25", "(a) undefined", "digits / conv_8"):
         assert text in shown
@@ -293,8 +251,9 @@ def test_natural_order():
 
 
 def test_latex_escapes_every_special_character():
-    text = r"a_b&c%d$e#f{g}h~i^j\k<l>m|n[o]".translate(tables.TEX)
-    expected = r"a\_b\&c\%d\$e\#f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k\textless{}l\textgreater{}m\textbar{}n{[}o{]}"
+    text = r"a_b&c%d$e#f{g}h~i^j\k<l>m|n[o]*†".translate(formats.TEX)
+    expected = r"a\_b\&c\%d\$e\#f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}"
+    expected += r"k\textless{}l\textgreater{}m\textbar{}n{[}o{]}{*}$\dagger$"
     assert text == expected
 
 
@@ -311,7 +270,7 @@ def test_flagged_maps_are_counted_in_a_note():
 
 def _text_of(long) -> str:
     console = Console(file=io.StringIO(), width=200)
-    console.print(to_rich(aggregate(long)))
+    console.print(formats.terminal(blocks(aggregate(long))))
     return console.file.getvalue()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -230,13 +230,23 @@ def _spent(artifact: Artifact) -> dict[str, Any]:
 
 def varying(entries: tuple[Entry[Any], ...]) -> dict[Entry[Any], str]:
     """Labels: the name, with the fields in which entries of the same name differ, as ``integrated_gradients[steps=50]``."""
-    labels = {}
-    for entry in entries:
-        namesakes = [flat(other.component) for other in entries if other.name == entry.name]
-        mine = flat(entry.component)
-        differ = [name for name in mine if any(other.get(name) != mine[name] for other in namesakes)]
-        labels[entry] = entry.name + (f"[{', '.join(f'{name}={_text(mine[name])}' for name in differ)}]" if differ else "")
-    return labels
+    return dict(zip(entries, labels([(entry.name, flat(entry.component)) for entry in entries]), strict=True))
+
+
+def labels(named: Sequence[tuple[str, Mapping[str, Any]]], absent_differs: bool = True) -> list[str]:
+    """A label for each (name, fields): the name, with the fields in which its namesakes differ.
+
+    Whether a field that a namesake does not have counts as different is as asked.
+    """
+    namesakes: dict[str, list[Mapping[str, Any]]] = {}
+    for name, fields in named:
+        namesakes.setdefault(name, []).append(fields)
+    found = []
+    for name, mine in named:
+        others = namesakes[name]
+        differ = [key for key in mine if any(other.get(key, None if absent_differs else mine[key]) != mine[key] for other in others)]
+        found.append(name + (f"[{', '.join(f'{key}={_text(mine[key])}' for key in differ)}]" if differ else ""))
+    return found
 
 
 def flat(component: Component) -> dict[str, Any]:

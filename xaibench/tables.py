@@ -1,19 +1,18 @@
-"""Tables of a study: mean scores with intervals from the long table, as csv, Markdown, LaTeX and for the terminal."""
+"""Tables of a study: mean scores with intervals from the long table, and the files that show them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from xaibench.blocks import WIDTH, Block, Cell, blocks, natural, plain
+from xaibench.blocks import natural
 from xaibench.explaining import PAIR_FLAGS
+from xaibench.formats import latex, markdown
+from xaibench.layout import blocks
 from xaibench.stats import crossed_interval
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 VERSION = 1
 
@@ -21,24 +20,6 @@ LEVEL = 0.95
 KEYS = ["dataset", "model", "trainer", "explainer", "metric", "score"]
 FACTS = ["family", "metric_family", "higher_is_better", "metric_version"]
 PLACES = ["seed", "index", "target", "draw"]
-CAPTION = "Mean over images and seeds with the half-width of its 95 % interval (images crossed with seeds); arrows point to better scores."
-
-TEX = str.maketrans(
-    {
-        **{character: "\\" + character for character in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "[": "{[}",
-        "]": "{]}",
-    }
-)
-"""Brackets are wrapped because a ``[`` after a line break would be its optional argument."""
-
-MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "*": r"\*", "<": "&lt;", "`": r"\`"})
 
 
 def aggregate(long: pd.DataFrame) -> pd.DataFrame:
@@ -85,21 +66,6 @@ def aggregate(long: pd.DataFrame) -> pd.DataFrame:
     return result.assign(higher_is_better=pd.Series(directions, dtype=object))
 
 
-def comparison(aggregated: pd.DataFrame, score: str = "value") -> pd.DataFrame:
-    """Explainers x metrics as text, ``mean ± half-width``, for one score.
-
-    Rows: dataset, model, trainer (if several occur) and explainer, controls last in each block. Columns: metrics with an arrow towards
-    better scores. An explainer without a score has an empty cell. Letters in parentheses stand for notes, which `write` spells out.
-    """
-    made = blocks(aggregated, score, width=None)
-    index = [(*block.title, row.explainer) for block in made for row in block.rows]
-    names = ["dataset", "model", "trainer"][: len(made[0].title)]
-    cells = [
-        {_head(metric): plain(cell) for metric, cell in zip(block.metrics, row.cells, strict=True)} for block in made for row in block.rows
-    ]
-    return pd.DataFrame(cells, index=pd.MultiIndex.from_tuples(index, names=[*names, "explainer"])).fillna("")
-
-
 def write(aggregated: pd.DataFrame, folder: Path, stem: str = "table") -> list[Path]:
     """Write ``stem.csv`` (every number, ten digits), ``stem.md`` and ``stem.tex`` (booktabs; headline scores), and give their paths.
 
@@ -107,35 +73,12 @@ def write(aggregated: pd.DataFrame, folder: Path, stem: str = "table") -> list[P
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = blocks(aggregated)
-    texts = {
-        "csv": aggregated.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
-        "md": "\n".join([CAPTION, "", *map(_markdown, made)]),
-        "tex": "\n".join(["% Needs \\usepackage{booktabs}.", *map(_latex, made)]),
-    }
+    csv = aggregated.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    texts = {"csv": csv, "md": markdown(made), "tex": latex(made)}
     paths = [folder / f"{stem}.{suffix}" for suffix in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         path.write_text(text, encoding="utf-8", newline="\n")
     return paths
-
-
-def to_rich(aggregated: pd.DataFrame, score: str = "value", width: int | None = WIDTH) -> Table:
-    """The same blocks for the terminal, one below the other; best in bold, controls dimmed below a line."""
-    from rich.table import Table
-    from rich.text import Text
-
-    page = Table.grid()
-    for block in blocks(aggregated, score, width):
-        title, caption = Text(" / ".join(block.title)), Text("\n".join(_notes(block)))
-        table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-        table.add_column("explainer", overflow="fold")
-        for metric in block.metrics:
-            table.add_column(Text(_head(metric)), justify="right", overflow="fold")
-        for row, following in zip(block.rows, [*block.rows[1:], None], strict=True):
-            cells = [Text(plain(cell), style="bold" if cell and cell.best else "") for cell in row.cells]
-            last = following is not None and following.control and not row.control
-            table.add_row(Text(row.explainer), *cells, style="dim" if row.control else "", end_section=last)
-        page.add_row(table)
-    return page
 
 
 def by_image(long: pd.DataFrame) -> pd.DataFrame:
@@ -221,55 +164,3 @@ def _interval(part: pd.DataFrame, images: int, seeds: int, flagged: str) -> dict
     note = "; ".join(filter(None, [found.note, *(f"{have} of {most} {name}" for have, most, name in counts if have < most), flagged]))
     numbers = {name: float(getattr(found, name)) for name in ("mean", "low", "high", "df")}
     return {**numbers, "images": int(found.images), "seeds": found.seeds, "undefined": int(found.undefined), "note": note}
-
-
-def _head(metric: tuple[str, str]) -> str:
-    return " ".join(filter(None, metric))
-
-
-def _notes(block: Block) -> list[str]:
-    return [f"All: {text}." for text in block.general] + [f"({mark}) {text}." for mark, text in block.notes]
-
-
-def _markdown(block: Block) -> str:
-    def text(cell: Cell | None) -> str:
-        if cell is None:
-            return ""
-        number = plain(Cell(cell.mean, cell.half, cell.exponent, cell.best, ()))
-        number = f"**{number}**" if cell.best else number
-        return number + (f"<sup>{','.join(cell.marks)}</sup>" if cell.marks else "")
-
-    heads = ["explainer", *(_head(metric).translate(MARKDOWN) for metric in block.metrics)]
-    lines = [f"**{' / '.join(block.title).translate(MARKDOWN)}**", "", _line(heads), _line(["---", *["---:"] * len(block.metrics)])]
-    for row in block.rows:
-        name = row.explainer.translate(MARKDOWN)
-        lines.append(_line([f"*{name}* (control)" if row.control else name, *map(text, row.cells)]))
-    remarks = [f"All: {note}." for note in block.general] + [f"<sup>{mark}</sup> {note}." for mark, note in block.notes]
-    return "\n".join([*lines, "", *(["  \n".join(remarks), ""] if remarks else [])])
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _latex(block: Block) -> str:
-    def text(cell: Cell | None) -> str:
-        if cell is None:
-            return ""
-        number = "--" if cell.mean == "–" else rf"{cell.mean} \pm {cell.half}" if cell.half else cell.mean
-        number = rf"({number}) \cdot 10^{{{cell.exponent}}}" if cell.exponent else number
-        number = "--" if number == "--" else rf"$\mathbf{{{number}}}$" if cell.best else f"${number}$"
-        return number + (rf"\textsuperscript{{{','.join(cell.marks)}}}" if cell.marks else "")
-
-    arrows = {"↑": r" $\uparrow$", "↓": r" $\downarrow$", "": ""}
-    heads = ["explainer", *(label.translate(TEX) + arrows[arrow] for label, arrow in block.metrics)]
-    notes = [rf"All: {note.translate(TEX)}." for note in block.general]
-    notes += [rf"\textsuperscript{{{mark}}} {note.translate(TEX)}." for mark, note in block.notes]
-    body: list[str] = []
-    for row, previous in zip(block.rows, [None, *block.rows[:-1]], strict=True):
-        body += [r"\midrule"] if previous is not None and row.control and not previous.control else []
-        body.append(" & ".join([row.explainer.translate(TEX), *map(text, row.cells)]) + r" \\")
-    caption = f"{' / '.join(block.title).translate(TEX)}. {CAPTION.translate(TEX)}"
-    start = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{l{'r' * len(block.metrics)}}}", r"\toprule"]
-    end = [r"\bottomrule", r"\end{tabular}", *(rf"\par\smallskip\footnotesize {note}" for note in notes), r"\end{table}"]
-    return "\n".join([*start, " & ".join(heads) + r" \\", r"\midrule", *body, *end, ""])

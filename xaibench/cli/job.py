@@ -9,9 +9,10 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from xaibench.cli.compose import of_job
+from xaibench.cli.compose import Settings, of_job
 from xaibench.cli.progress import advance
 from xaibench.execution import run
+from xaibench.grid import Grid
 from xaibench.stages import Stages
 from xaibench.store import Store
 
@@ -20,6 +21,11 @@ def task(config: DictConfig) -> None:
     """Compute the cells of one job; failures are recorded, not raised."""
     chosen = HydraConfig.get().runtime.choices
     grid, settings = of_job(config, {str(group): str(name) for group, name in chosen.items()})
+    compute(grid, settings)
+
+
+def compute(grid: Grid, settings: Settings) -> None:
+    """Compute a grid's cells in this process."""
     if settings.runtime.threads is not None:
         torch.set_num_threads(settings.runtime.threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -12,7 +12,14 @@ from xaibench.component import UserError
 COMMANDS = {
     "run": ("xaibench.cli.run", "explain, evaluate and compare: one configuration, a sweep (-m), or a study (experiment=NAME)"),
     "plan": ("xaibench.cli.plan", "what `run` with the same arguments would do: cells cached, to do, skipped; passes"),
-    "table": ("xaibench.cli.table", "a study's tables and figures again, from its committed scores"),
+    "table": (
+        "xaibench.cli.table",
+        "a study's tables and figures again, from its committed scores; tables of all studies, in any layout and format",
+    ),
+    "diff": ("xaibench.cli.diff", "two results of a study: which numbers moved beyond their intervals"),
+    "reproduce": ("xaibench.cli.reproduce", "run a study again, and compare every number with the committed ones"),
+    "export": ("xaibench.cli.export", "a study's explanations as numpy files and pictures"),
+    "sweep-config": ("xaibench.cli.sweep_config", "a W&B sweep over the grid of `run -m`"),
     "influence": ("xaibench.cli.influence", "what pixels do to the predictions in a file: no classifier is needed"),
     "bench": ("xaibench.cli.bench", "how fast explainers are: against the limit of their passes, and against captum and shap"),
     "list": ("xaibench.cli.listing", "datasets, models, explainers, metrics, experiments, with what they are"),
@@ -24,7 +31,11 @@ Examples
   xaibench run experiment=quickstart
   xaibench run -m dataset=mnist model=conv10_conv20_dense50 'explainer=glob(*)' metric=deletion,insertion seed=0,1,2
   xaibench plan experiment=quickstart
-  xaibench table quickstart
+  xaibench table quickstart --columns dataset,metric --format tex
+  xaibench diff quickstart@HEAD quickstart
+  xaibench reproduce quickstart
+  xaibench export quickstart --out maps --png
+  xaibench sweep-config experiment=quickstart tracker=wandb > sweep.yaml
   xaibench influence predictions.npz
   xaibench list explainers
   xaibench bench explainers --explainers integrated_gradients,occlusion --peers

@@ -72,6 +72,8 @@ class Request:
         Hydra's flags.
     search_path, loader
         Where Hydra finds configuration, `--config-dir` included.
+    given
+        The user's overrides.
     overrides
         The study's grid, then the user's overrides; one of the user's replaces the study's of the same name.
     """
@@ -85,6 +87,7 @@ class Request:
         lines = [] if self.flags.shell_completion else self.flags.overrides  # query=bash is for the shell
         given = self._parsed([f"~{line[:-5]}" if line.endswith("=null") and line[:-5] in GROUPS else line for line in lines])
         taken = {item.key_or_group for item in given}
+        self.given = given
         self.overrides = [item for item in self._study_grid(given) if item.key_or_group not in taken] + given
         for item in self.overrides:
             _check("", _root(item), [*GROUPS, *self._top_level()], _text(item))
@@ -126,6 +129,21 @@ class Request:
     def swept(self, root: str) -> list[tuple[str, list[str]]]:
         """(name, values) of the overrides below `root`."""
         return [(item.key_or_group, values(item)) for item in self.overrides if _root(item) == root]
+
+    def axes(self) -> dict[str, list[str]]:
+        """What the jobs differ in, by override: components, swept fields, seeds and draws; the metrics stay together in each job."""
+        groups = {group: list(dict.fromkeys(choice.name for choice in self.choices[group])) for group in GROUPS if group != "metric"}
+        always = {"dataset", "model", "explainer"}
+        found = {group: names for group, names in groups.items() if len(names) > 1 or (names and group in always)}
+        swept = [
+            item for item in self.overrides if item.is_sweep_override() and _root(item) != "metric" and item.key_or_group not in GROUPS
+        ]
+        return found | {item.key_or_group: values(item) for item in swept}
+
+    def unswept(self) -> list[str]:
+        """The user's overrides that are no axis, as typed."""
+        axes = self.axes()
+        return [_text(item) for item in self.given if item.key_or_group not in axes]
 
     def options(self, group: str) -> list[str]:
         """What can be chosen in a group."""

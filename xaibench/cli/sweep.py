@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra._internal.hydra import Hydra
@@ -17,16 +18,27 @@ from xaibench.cli.plan import skipped, summary
 from xaibench.cli.progress import bar
 from xaibench.cli.request import Request
 from xaibench.execution import failure, missing
+from xaibench.formats import terminal
+from xaibench.grid import Grid
+from xaibench.layout import blocks
 from xaibench.longtable import Results
 from xaibench.planning import Planned, check, plan
 from xaibench.publish import publish
 from xaibench.store import Store
-from xaibench.tables import aggregate, to_rich
+from xaibench.tables import aggregate
 
 
-def sweep(request: Request) -> int:
-    """Run a grid; 1 if a cell failed, or if nothing could be done."""
+def sweep(request: Request, tables: bool = True) -> int:
+    """Run a request's grid through Hydra; 1 if a cell failed, or if nothing could be done.
+
+    Without `tables` the study's tables and claims are written, but not printed.
+    """
     grid, settings = composed(request)
+    return computed(grid, settings, lambda: _hydra(request), request.jobs, tables)
+
+
+def computed(grid: Grid, settings: Settings, compute: Callable[[], None], jobs: int = 1, tables: bool = True) -> int:
+    """Compute what the store does not have of a grid, and publish it; 1 if a cell failed, or if nothing could be done."""
     store, console = Store(settings.store), Console(width=None if sys.stdout.isatty() else 140)
     results = Results(grid, store)
     results.read()  # damaged results are told of and removed here, and so computed again
@@ -40,10 +52,10 @@ def sweep(request: Request) -> int:
         console.print(summary(grid, before, store))
         for key in [*absent, *(item.key for item in before)]:
             (settings.failures / f"{key}.json").unlink(missing_ok=True)
-        with bar(len(before) or request.jobs, console):
-            _hydra(request)
+        with bar(len(before) or jobs, console):
+            compute()
         results = Results(grid, store)
-    return _finish(results, settings, before, absent, console)
+    return _finish(results, settings, before, absent, console, tables)
 
 
 def _hydra(request: Request) -> None:
@@ -59,14 +71,15 @@ def _hydra(request: Request) -> None:
         GlobalHydra.instance().clear()
 
 
-def _finish(results: Results, settings: Settings, before: list[Planned], absent: list[str], console: Console) -> int:
+def _finish(results: Results, settings: Settings, before: list[Planned], absent: list[str], console: Console, tables: bool) -> int:
     if results.found or not results.grid.explainers:
         claims = publish(results, settings.folder, settings.figures, settings.reference, settings.claims, settings.pictures)
-        if results.found:
-            console.print(to_rich(aggregate(results.scores())))
-        if len(claims):
+        if results.found and tables:
+            console.print(terminal(blocks(aggregate(results.scores()))))
+        if len(claims) and tables:
             console.print(page.to_rich(claims))
-        console.print(f"results in {_shown(settings.folder)}", highlight=False)
+        if tables:
+            console.print(f"results in {_shown(settings.folder)}", highlight=False)
         told = settings.tracker.mirror(results, settings.study, settings.folder)
         if told:
             console.print(told, highlight=False)

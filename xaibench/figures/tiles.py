@@ -22,16 +22,36 @@ def beside(image: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[np.uint8]
 
     Zero is white; undefined values are gray.
     """
-    limit = style.scale(values)
-    colors = style.DIVERGING.with_extremes(bad="#808080")(np.ma.masked_invalid(0.5 + values / (2 * limit)))[..., :3]
-    plain = np.broadcast_to(image.transpose(1, 2, 0), colors.shape)
-    return _enlarged([plain, colors]), limit
+    colors, limit = _colors(values)
+    return _enlarged([_rgb(image), colors]), limit
+
+
+def colored(values: NDArray[Any]) -> tuple[NDArray[np.uint8], float]:
+    """A map (H, W) alone, and the end of its scale, in the same colors."""
+    colors, limit = _colors(values)
+    return _enlarged([colors]), limit
+
+
+def counterfactual(proposal: NDArray[Any], found: bool) -> NDArray[np.uint8]:
+    """A counterfactual (C, H, W) alone, gray where none was found."""
+    return _enlarged([_rgb(proposal if found else np.full_like(proposal, GRAY))])
 
 
 def strip(image: NDArray[Any], proposals: NDArray[Any], found: NDArray[Any]) -> NDArray[np.uint8]:
     """An image (C, H, W) and its counterfactuals (T, C, H, W), gray where none was found (T,)."""
     shown = np.concatenate([image[None], np.where(found[:, None, None, None], proposals, GRAY)])
-    return _enlarged([np.broadcast_to(one.transpose(1, 2, 0), (*one.shape[1:], 3)) for one in shown])
+    return _enlarged([_rgb(one) for one in shown])
+
+
+def _rgb(image: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, 3) of an image (C, H, W)."""
+    return np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3))
+
+
+def _colors(values: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    limit = style.scale(values)
+    colors = style.DIVERGING.with_extremes(bad="#808080")(np.ma.masked_invalid(0.5 + values / (2 * limit)))
+    return colors[..., :3], limit
 
 
 def _enlarged(parts: list[NDArray[Any]]) -> NDArray[np.uint8]:
