@@ -32,6 +32,7 @@ FIGURES = (
     "operator_agreement",
     "ranking",
     "by_class",
+    "gallery",
 )
 
 

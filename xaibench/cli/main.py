@@ -13,6 +13,7 @@ COMMANDS = {
     "run": ("xaibench.cli.run", "explain, evaluate and compare: one configuration, a sweep (-m), or a study (experiment=NAME)"),
     "plan": ("xaibench.cli.plan", "what `run` with the same arguments would do: cells cached, to do, skipped; passes"),
     "table": ("xaibench.cli.table", "a study's tables and figures again, from its committed scores"),
+    "report": ("xaibench.cli.report", "a study's folder as one HTML page that opens anywhere, without a network"),
     "influence": ("xaibench.cli.influence", "what pixels do to the predictions in a file: no classifier is needed"),
     "bench": ("xaibench.cli.bench", "how fast explainers are: against the limit of their passes, and against captum and shap"),
     "list": ("xaibench.cli.listing", "datasets, models, explainers, metrics, experiments, with what they are"),
@@ -25,6 +26,7 @@ Examples
   xaibench run -m dataset=mnist model=conv10_conv20_dense50 'explainer=glob(*)' metric=deletion,insertion seed=0,1,2
   xaibench plan experiment=quickstart
   xaibench table quickstart
+  xaibench report quickstart
   xaibench influence predictions.npz
   xaibench list explainers
   xaibench bench explainers --explainers integrated_gradients,occlusion --peers

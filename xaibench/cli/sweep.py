@@ -15,11 +15,12 @@ from xaibench.cli.compose import Settings, composed
 from xaibench.cli.job import task
 from xaibench.cli.plan import skipped, summary
 from xaibench.cli.progress import bar
-from xaibench.cli.request import Request
+from xaibench.cli.request import Request, conf_folder
 from xaibench.execution import failure, missing
 from xaibench.longtable import Results
 from xaibench.planning import Planned, check, plan
 from xaibench.publish import publish
+from xaibench.report.page import write
 from xaibench.store import Store
 from xaibench.tables import aggregate, to_rich
 
@@ -67,6 +68,7 @@ def _finish(results: Results, settings: Settings, before: list[Planned], absent:
         if len(claims):
             console.print(page.to_rich(claims))
         console.print(f"results in {_shown(settings.folder)}", highlight=False)
+        console.print(f"report in {_shown(write(settings.folder, conf_folder()))}", highlight=False)
         told = settings.tracker.mirror(results, settings.study, settings.folder)
         if told:
             console.print(told, highlight=False)

@@ -57,7 +57,7 @@ def costs(study: Study) -> list[list[Any]]:
     explained, places = table[table["stage"] == "explain"], {name: place for place, name in enumerate(study.explainers)}
     found = []
     for key, part in explained.groupby([*study.keys, "explainer"], sort=True):
-        *title, explainer = key
+        *title, explainer = map(str, key)
         images = study.images.get(title[0], 0)
         if images and explainer in places and tuple(title) in study.titles:
             passes, seconds = (float(part[names].sum(axis=1).mean()) / images for names in (["forward", "backward"], ["seconds"]))

@@ -38,7 +38,17 @@ def accuracies(study: Study) -> tuple[list[str], Rows]:
     table = study.csv("classifiers")
     if table.empty:
         return [], []
-    heads = ["data set", "model", "parameters", "seeds", "test accuracy, %", "95 % interval", "lowest to highest seed", "published", "reached"]
+    heads = [
+        "data set",
+        "model",
+        "parameters",
+        "seeds",
+        "test accuracy, %",
+        "95 % interval",
+        "lowest to highest seed",
+        "published",
+        "reached",
+    ]
     rows = []
     for row in table.to_dict("records"):
         spans = [f"{_percent(row[low])} to {_percent(row[high])}" for low, high in (("low", "high"), ("lowest_seed", "highest_seed"))]

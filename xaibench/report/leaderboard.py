@@ -11,7 +11,7 @@ from xaibench.blocks import Block, Cell, blocks, number, plain
 from xaibench.report.study import Study
 
 BEST, CLEAR = 1, 2
-"""Bits of a cell: the best of its metric among explainers that are no controls; its interval lies on the better side of the best control's."""
+"""Bits of a cell: best of its metric among explainers that are no controls; interval on the better side of the best control's."""
 
 Record = dict[str, Any]
 
@@ -75,8 +75,8 @@ def leaders(study: Study) -> list[Leader]:
                 continue
             control = best_control(records, metric)
             verdict = "" if control is None else {True: "yes", False: "no", None: "undecided"}[clear(best, control)]
-            told = ("", "") if control is None else (control["explainer"], _text(control))
-            found.append(Leader(block.title, metric, best["metric_family"], arrow, best["explainer"], _text(best), *told, verdict))
+            name, score = ("", "") if control is None else (control["explainer"], _text(control))
+            found.append(Leader(block.title, metric, best["metric_family"], arrow, best["explainer"], _text(best), name, score, verdict))
     return found
 
 

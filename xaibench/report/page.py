@@ -27,7 +27,20 @@ log = logging.getLogger(__name__)
 
 NAME = "report.html"
 HERE = Path(__file__).parent
-SCRIPTS = ("base", "tables", "leaderboard", "chart", "curves", "cost", "ranks", "agreement", "comparison", "gallery", "counterfactuals", "start")
+SCRIPTS = (
+    "base",
+    "tables",
+    "leaderboard",
+    "chart",
+    "curves",
+    "cost",
+    "ranks",
+    "agreement",
+    "comparison",
+    "gallery",
+    "counterfactuals",
+    "start",
+)
 
 LIMIT = 14_500_000
 """Bytes of a page at most."""
@@ -82,17 +95,23 @@ def render(study: Study) -> str:
         log.info("report of %s: gallery", study.name)
     shown, told = gallery.fitted(galleries, max(0, LIMIT - FOR_TEXT - size))
     content |= {"gallery": _titled(study, shown), "grids": _titled(study, grids)}
-    return _environment().get_template("template.html").render(
-        **_texts(study, content["boards"]),
-        data=Markup(_json(content)),
-        parts={name: bool(content[name]) for name in ("boards", "curves", "ranks", "costs", "agreement", "comparisons", "gallery", "grids")},
-        gallery_told=told if galleries else "",
-        measured=(study.folder / "metric_agreement.csv").is_file(),
-        influence_figures=influence,
-        figures=further,
-        left_out=left,
-        css=Markup(_file("report.css")),
-        script=Markup("\n".join(_file(f"script/{name}.js") for name in SCRIPTS)),
+    return (
+        _environment()
+        .get_template("template.html")
+        .render(
+            **_texts(study, content["boards"]),
+            data=Markup(_json(content)),
+            parts={
+                name: bool(content[name]) for name in ("boards", "curves", "ranks", "costs", "agreement", "comparisons", "gallery", "grids")
+            },
+            gallery_told=told if galleries else "",
+            measured=(study.folder / "metric_agreement.csv").is_file(),
+            influence_figures=influence,
+            figures=further,
+            left_out=left,
+            css=Markup(_file("report.css")),
+            script=Markup("\n".join(_file(f"script/{name}.js") for name in SCRIPTS)),
+        )
     )
 
 
@@ -141,7 +160,13 @@ def _texts(study: Study, found: list[dict[str, Any]]) -> dict[str, Any]:
 def _titled(study: Study, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """With `title` in place of `name`: (dataset, model) where a classifier of the study has this name."""
     titles = {"-".join(title[:2]): list(title[:2]) for title in study.titles}
-    return [{key: value for key, value in one.items() if key != "name"} | {"title": titles.get(one["name"], [one["name"]])} for one in found]
+    for one in found:
+        for kind in ("maps", "explainers"):
+            if kind in one:
+                one[kind] = {study.names.get(label, label): content for label, content in one[kind].items()}
+    return [
+        {key: value for key, value in one.items() if key != "name"} | {"title": titles.get(one["name"], [one["name"]])} for one in found
+    ]
 
 
 def _json(content: Any) -> str:

@@ -100,7 +100,9 @@ def provenance(study: Study) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
 
     def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
+        if isinstance(value, dict) and all(isinstance(inner, str) for inner in value.values()):
+            found.append((prefix.replace("_", " "), ", ".join(f"{name} {inner}" for name, inner in value.items())))
+        elif isinstance(value, dict):
             for name, inner in value.items():
                 walk(f"{prefix}, {name}" if prefix else str(name), inner)
         else:

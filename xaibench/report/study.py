@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,17 @@ import yaml
 from xaibench.blocks import natural
 
 TEXTS = frozenset(
-    "dataset model trainer explainer metric score family metric_family note higher_is_better stage first second groups class label predicted "
-    "topic claim expected holds reached direction tells influence of least_pair least_metric kind name what paper better".split()
+    ("dataset", "model", "trainer", "explainer", "metric", "score", "family", "metric_family", "note", "higher_is_better", "stage")
+    + ("first", "second", "groups", "class", "label", "predicted", "topic", "claim", "expected", "holds", "reached", "direction", "tells")
+    + ("influence", "of", "least_pair", "least_metric", "kind", "name", "what", "paper", "settings")
 )
 """Columns that hold text even where it looks like a number, or like nothing."""
+
+NAMED = ("explainer", "metric", "first", "second")
+"""Columns that hold labels of explainers or metrics."""
+
+CLASS = re.compile(r"(?:\w+\.)*class=(?:\w+\.)*(\w+)")
+FIELD = re.compile(r"(?<=[\[ ])(?:\w+\.)+(\w+)=")
 
 VERDICTS = {"True": True, "False": False}
 
@@ -57,6 +65,20 @@ class Study:
         return found
 
     @cached_property
+    def names(self) -> dict[str, str]:
+        """What labels of the study are called in the report, where that is not the label.
+
+        ``deletion[removal.class=xaibench.removal.Blur, removal.sigma=3]`` is ``deletion[Blur, sigma=3]``, unless two labels would be
+        the same.
+        """
+        table = self._read("table")
+        if table.empty or "score" not in table:
+            return {}
+        labels = [*table["explainer"].unique(), *table["metric"].unique()]
+        found = {label: FIELD.sub(r"\1=", CLASS.sub(r"\1", label)) for label in labels}
+        return {label: name for label, name in found.items() if name != label} if len(set(found.values())) == len(found) else {}
+
+    @cached_property
     def table(self) -> pd.DataFrame:
         """The headline scores: a row for each (dataset, model, trainer, explainer, metric)."""
         found = self.csv("table")
@@ -69,7 +91,7 @@ class Study:
     def curves(self) -> pd.DataFrame:
         """Mean curves: a row for each (dataset, model, trainer, explainer, metric, curve, fraction)."""
         path = self.folder / "curves.parquet"
-        return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+        return self._named(pd.read_parquet(path)) if path.is_file() else pd.DataFrame()
 
     @cached_property
     def images(self) -> dict[str, int]:
@@ -108,7 +130,13 @@ class Study:
         return {str(name): (facts[name]["metric_family"], facts[name]["higher_is_better"]) for name in order}
 
     def csv(self, stem: str) -> pd.DataFrame:
-        """A table of the folder: texts as they are, numbers with NaN where there is none."""
+        """A table of the folder: texts as they are, but labels as in `names`; numbers with NaN where there is none."""
+        return self._named(self._read(stem))
+
+    def _named(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table.replace({column: self.names for column in NAMED if column in table}) if self.names else table
+
+    def _read(self, stem: str) -> pd.DataFrame:
         path = self.folder / f"{stem}.csv"
         if not path.is_file() or path.stat().st_size < 2:
             return pd.DataFrame()

@@ -53,11 +53,15 @@ def _compared(study: Study) -> list[str]:
             f" ({count(controls, 'control')} that ignore{'s' * (controls == 1)} the classifier among them)" if controls else ""
         )
         families = Counter(family for family, _ in study.metrics.values())
-        kinds = listed([f"{number} {family}" for family, number in sorted(families.items())])
+        kinds = listed([f"{number} {family}" if len(families) > 1 else f"all {family}" for family, number in sorted(families.items())])
         texts.append(f"{told}, scored by {count(len(study.metrics), 'metric')} ({kinds}), on {count(len(study.titles), 'classifier')}.")
     images = [f"{count(number, 'image')} of {dataset}" for dataset, number in sorted(study.images.items())]
     seeds = study.provenance.get("seeds", [])
     draws = study.provenance.get("draws", [])
+    influence = study.csv("influence")
+    if not influence.empty:
+        pixels = influence.groupby("dataset", sort=True)["pixels"].max()
+        texts.append(f"Influence on all test images: {listed([f'{number:,} pixels of {dataset}' for dataset, number in pixels.items()])}.")
     if images:
         texts.append(f"Explained: {listed(images)}.")
     if seeds:
@@ -113,9 +117,8 @@ def _warnings(study: Study, found: list[Leader], general: list[str]) -> list[str
         undefined = table[table["undefined"] > 0]
         if len(undefined):
             names = sorted(set(undefined["metric"]))
-            texts.append(
-                f"{count(len(undefined), 'score')} of {len(table):,} rest on fewer images, as some have no defined value ({_few(names)})."
-            )
+            rest = f"{len(undefined):,} of {count(len(table), 'score')} rest{'s' * (len(undefined) == 1)} on fewer images than others"
+            texts.append(f"{rest}, as some have no defined value ({_few(names)}).")
         lost = int(table["mean"].isna().sum())
         if lost:
             texts.append(f"{count(lost, 'score is', 'scores are')} undefined for every image, and shown as –.")

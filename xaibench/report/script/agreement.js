@@ -11,11 +11,11 @@ function agreementTable(one) {
   const names = one.metrics.map((place) => metric(place).name), few = names.length <= NUMBERS;
   const cell = (value, row, column) => {
     const told = `${names[row]} and ${names[column]}: ${value === null ? "unknown" : (value / 100).toFixed(2)}`;
-    const look = value === null ? null : `background:${agreementColor(value)};color:${Math.abs(value) > 55 ? "#fff" : "#111"}`;
+    const look = value === null ? null : `background:${agreementColor(value)};color:${Math.abs(value) > 72 ? "#fff" : "#111"}`;
     const shown = value === null ? "" : few ? (value / 100).toFixed(2).replace("-", "−") : "";
     return el("td", { style: look, "aria-label": told, onpointerenter: (event) => showTip(event, [told]), onpointerleave: hideTip }, shown);
   };
-  const rows = one.rows.map((row, order) => el("tr", {}, el("th", { scope: "row" }, breakable(names[order])), ...row.map((value, column) => cell(value, order, column))));
+  const rows = one.rows.map((row, order) => el("tr", {}, el("th", { scope: "row", title: names[order] }, names[order]), ...row.map((value, column) => cell(value, order, column))));
   const heads = names.map((name) => el("th", { scope: "col", class: "upright" }, el("span", {}, name)));
   return el("table", { class: few ? "matrix" : "matrix small" }, el("thead", {}, el("tr", {}, el("td"), ...heads)), el("tbody", {}, ...rows));
 }

@@ -23,7 +23,7 @@ const explainer = (place) => ({ name: data.explainers[place][0], family: data.ex
 const isControl = (place) => data.explainers[place][1] === CONTROL;
 const metric = (place) => ({ name: data.metrics[place][0], family: data.metrics[place][1], sign: data.metrics[place][2] });
 const metricPlace = (name) => data.metrics.findIndex((one) => one[0] === name);
-const arrow = (sign) => ({ "1": " ↑", "-1": " ↓" })[sign] || "";
+const arrow = (sign) => ({ "1": "\u00a0↑", "-1": "\u00a0↓" })[sign] || "";
 const titled = (title) => title.join(" / ");
 const unique = (values) => [...new Set(values)];
 const same = (a, b) => a.slice(0, 2).join("\n") === b.slice(0, 2).join("\n");

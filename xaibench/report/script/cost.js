@@ -29,9 +29,9 @@ function costAxis(points, width, margin) {
 function frontNames(best, x, y, width) {
   const taken = [];
   return best.map((one) => {
-    const text = explainer(one.place).name, wide = text.length * 6.3, left = x(one.passes) + 8 + wide > width ? x(one.passes) - 8 - wide : x(one.passes) + 8;
+    const text = explainer(one.place).name, wide = text.length * 7, left = x(one.passes) + 8 + wide > width ? x(one.passes) - 8 - wide : x(one.passes) + 8;
     const box = [left, left + wide, y(one.mean) - 5];
-    if (taken.some((other) => Math.abs(other[2] - box[2]) < 13 && other[0] < box[1] && box[0] < other[1])) return null;
+    if (taken.some((other) => Math.abs(other[2] - box[2]) < 15 && other[0] < box[1] && box[0] < other[1])) return null;
     taken.push(box);
     return svg("text", { class: "label", x: left, y: box[2] }, text);
   });
@@ -44,7 +44,7 @@ function drawCost(one, place, width) {
   const means = points.map((point) => point.mean), least = Math.min(...means), most = Math.max(...means), room = 0.08 * (most - least) || 0.5;
   const [x, xTicks] = costAxis(points, width, margin), y = linear(least - room, most + room, height - margin.bottom, margin.top);
   const root = frame(width, height, margin, x, xTicks, y, ticks(least - room, most + room, 5).map((value) => [value, number(value)]),
-    "forward and backward passes for one image (log scale)", name + arrow(sign), `${name} against passes for one image on ${titled(one.title)}`);
+    width < 500 ? "passes for one image (log)" : "forward and backward passes for one image (log scale)", name + arrow(sign), `${name} against passes for one image on ${titled(one.title)}`);
   const best = sign ? front(points.filter((point) => !isControl(point.place)), sign) : [];
   root.append(svg("path", { class: "front", d: best.map((point, order) => `${order ? "L" : "M"}${x(point.passes)} ${y(point.mean)}`).join("") }));
   for (const point of points) {
@@ -58,7 +58,7 @@ function drawCost(one, place, width) {
   root.append(...frontNames(best, x, y, width).filter(Boolean));
   const families = unique(points.map((point) => explainer(point.place).family));
   const key = families.map((family) => el("li", {}, el("span", { class: "dot", style: `color:${colors(family)}` }, family === CONTROL ? "✕" : "●"), ` ${family}`));
-  return el("figure", {}, el("figcaption", { class: "onlyprint" }, titled(one.title)), root, el("ul", { class: "key" }, ...key));
+  return el("figure", {}, el("figcaption", { class: "onlyprint" }, `${titled(one.title)}: ${name}`), root, el("ul", { class: "key" }, ...key));
 }
 
 function costTable(one, place) {
@@ -74,12 +74,12 @@ function costTable(one, place) {
 part("cost", (place, paperly) => {
   const priced = data.boards.filter((one) => data.costs.some(([title]) => same(title, one.title)));
   if (paperly) {
-    place.replaceChildren(...priced.flatMap((one) => one.metrics.slice(0, 6).map((own) => drawCost(one, own, 680))));
+    place.replaceChildren(...priced.flatMap((one) => one.metrics.slice(0, 6).map((own) => drawCost(one, own, 340))));
     return;
   }
   const redraw = () => {
     const one = priced[cost.board];
-    if (!one.metrics.includes(cost.metric)) cost.metric = one.metrics.find((own) => metric(own).sign && metric(own).family === "faithfulness") ?? one.metrics[0];
+    if (!one.metrics.includes(cost.metric)) cost.metric = one.metrics.find((own) => metric(own).sign && metric(own).family === "faithfulness") ?? one.metrics.find((own) => metric(own).sign) ?? one.metrics[0];
     place.replaceChildren(controls(
       priced.length > 1 ? select("Classifier", priced.map((other, order) => [order, titled(other.title)]), cost.board, (value) => { cost.board = Number(value); redraw(); }) : null,
       select("Metric", one.metrics.map((own) => [own, metric(own).name]), cost.metric, (value) => { cost.metric = Number(value); redraw(); })),

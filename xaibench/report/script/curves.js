@@ -123,7 +123,7 @@ function curveChoices(panel, redraw) {
 part("curves", (place, paperly) => {
   if (paperly) {
     place.replaceChildren(...data.curves.slice(0, 24).map((panel, order) => {
-      const chosen = leading(panel), { root, look, lines } = drawCurves(panel, chosen, 680, `curves-clip-${order}`);
+      const chosen = leading(panel), { root, look, lines } = drawCurves(panel, chosen, 340, `curves-clip-${order}`);
       const key = lines.map((line) => el("li", {}, swatch(look.get(line[0])), explainer(line[0]).name));
       return el("figure", {}, el("figcaption", {}, `${titled(panel.title)}: ${panel.metric}, ${panel.curve.replaceAll("_", " ")}`), root, el("ul", { class: "key" }, ...key));
     }));
@@ -134,7 +134,7 @@ part("curves", (place, paperly) => {
     const titles = unique(data.curves.map((panel) => titled(panel.title)));
     const own = data.curves.filter((panel) => titled(panel.title) === titles[curve.title]);
     const kinds = own.map((panel) => `${panel.metric}: ${panel.curve.replaceAll("_", " ")}`);
-    if (!kinds.includes(curve.kind)) curve.kind = kinds[0];
+    if (!kinds.includes(curve.kind)) curve.kind = kinds.find((kind) => kind.startsWith("deletion")) || kinds[0];
     const panel = own[kinds.indexOf(curve.kind)], key = `${curve.title}/${curve.kind}`;
     if (curve.key !== key) { curve.key = key; curve.at = null; curve.chosen = leading(panel); }
     const fields = controls(titles.length > 1 ? select("Classifier", titles.map((text, order) => [order, text]), curve.title, (value) => { curve.title = Number(value); redraw(); }) : null,

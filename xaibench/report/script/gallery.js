@@ -89,7 +89,7 @@ function galleryFields(one, redraw) {
 
 part("gallery", (place, paperly) => {
   if (paperly) {
-    place.replaceChildren(...data.gallery.flatMap((one) => [el("h3", {}, titled(one.title)), ...galleryRows(one).slice(0, 3).map((row) => oneImage(one, row))]));
+    place.replaceChildren(...data.gallery.flatMap((one) => [el("h3", {}, titled(one.title)), ...galleryRows(one).slice(0, 4).map((row) => oneImage(one, row))]));
     return;
   }
   const redraw = (focus) => {

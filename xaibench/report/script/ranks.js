@@ -30,7 +30,7 @@ function drawRanks(one, width) {
 
 part("ranks", (place, paperly) => {
   if (paperly) {
-    place.replaceChildren(...data.ranks.slice(0, 12).map((one) => el("figure", {}, el("figcaption", {}, `${titled(one.title)}: ${one.metric}`), drawRanks(one, 680))));
+    place.replaceChildren(...data.ranks.slice(0, 12).map((one) => el("figure", {}, el("figcaption", {}, `${titled(one.title)}: ${one.metric}`), drawRanks(one, 340))));
     if (data.ranks.length > 12) place.append(el("p", {}, `${data.ranks.length - 12} further diagrams are on the screen's page.`));
     return;
   }

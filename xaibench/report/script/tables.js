@@ -36,7 +36,7 @@ function sortable(table, told = () => {}) {
   return table;
 }
 
-const scroller = (label, ...children) => el("div", { class: "scroll", role: "region", "aria-label": label, tabindex: "0" }, ...children);
+const scroller = (label, ...children) => el("div", { class: "scroll" + (children.some((one) => one.matches(".matrix, .tiles")) ? " fit" : ""), role: "region", "aria-label": label, tabindex: "0" }, ...children);
 
 function explainerHead(place) {
   return el("th", { scope: "row", class: isControl(place) ? "control" : null, "data-family": explainer(place).family },
