@@ -35,18 +35,22 @@ def curves(study: Study) -> list[dict[str, Any]]:
     places = {name: place for place, name in enumerate(study.explainers)}
     step = math.ceil(len(table) / POINTS)
     panels = []
-    for title in study.titles:
-        own = table[np.logical_and.reduce([table[key] == part for key, part in zip(study.keys, title, strict=True)])]
-        for (metric, curve), part in own.groupby(["metric", "curve"], sort=True, observed=True):
-            lines, axis = [], part["fraction"].drop_duplicates().sort_values().to_numpy()
-            kept = np.union1d(axis[::step], axis[-1:])
-            for explainer in (name for name in study.explainers if name in set(part["explainer"])):
-                line = part[part["explainer"] == explainer].set_index("fraction").reindex(kept)
-                half = (line["high"] - line["low"]) / 2
-                lines.append([places[explainer], [short(one, 4) for one in line["mean"]], [short(one) for one in half]])
-            place = {"title": list(title), "metric": str(metric), "curve": str(curve)}
-            panels.append({**place, "x": [short(one, 4) for one in kept], "lines": lines, "left_out": len(axis) - len(kept)})
-    return panels
+    for key, part in table.groupby([*study.keys, "metric", "curve"], sort=True, observed=True):
+        *title, metric, curve = map(str, key)
+        if tuple(title) not in study.titles:
+            continue
+        means, lows, highs = (part.pivot(index="explainer", columns="fraction", values=name) for name in ("mean", "low", "high"))
+        axis = means.columns.to_numpy()
+        kept = np.union1d(axis[::step], axis[-1:])
+        halves = (highs - lows)[kept] / 2
+        lines = [
+            [places[name], [short(one, 4) for one in means.loc[name, kept]], [short(one) for one in halves.loc[name]]]
+            for name in places
+            if name in means.index
+        ]
+        place = {"title": title, "metric": metric, "curve": curve}
+        panels.append({**place, "x": [short(one, 4) for one in kept], "lines": lines, "left_out": len(axis) - len(kept)})
+    return sorted(panels, key=lambda panel: study.titles.index(tuple(panel["title"])))
 
 
 def costs(study: Study) -> list[list[Any]]:

@@ -37,6 +37,7 @@ def signed(maps: NDArray[np.int8], levels: int) -> str:
     index = np.rint(maps.astype(np.float64) / 127 * half).astype(np.int64) + half
     index[maps == UNDEFINED] = levels
     colors = (255 * style.DIVERGING(np.linspace(0, 1, levels))[:, :3]).round().astype(np.uint8)
+    colors[half] = 255  # which interpolation misses by a bit
     return uri(palette_png(_tiled(index, half), np.vstack([colors, MISSING])))
 
 

@@ -15,11 +15,10 @@ import yaml
 
 from xaibench.blocks import natural
 
-TEXTS = frozenset(
-    ("dataset", "model", "trainer", "explainer", "metric", "score", "family", "metric_family", "note", "higher_is_better", "stage")
-    + ("first", "second", "groups", "class", "label", "predicted", "topic", "claim", "expected", "holds", "reached", "direction", "tells")
-    + ("influence", "of", "least_pair", "least_metric", "kind", "name", "what", "paper", "settings")
-)
+NAMES = ("dataset", "model", "trainer", "explainer", "metric", "score", "family", "metric_family", "first", "second", "class", "influence")
+FACTS = ("higher_is_better", "note", "stage", "groups", "label", "predicted", "topic", "claim", "expected", "holds", "reached", "direction")
+MORE = ("tells", "of", "least_pair", "least_metric", "kind", "name", "what", "paper", "settings")
+TEXTS = frozenset((*NAMES, *FACTS, *MORE))
 """Columns that hold text even where it looks like a number, or like nothing."""
 
 NAMED = ("explainer", "metric", "first", "second")
