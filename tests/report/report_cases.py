@@ -22,6 +22,8 @@ PROVENANCE = {
     "draws": [0],
 }
 CLASSES = ("T-shirt", "</script><b>", '"quoted"')
+HOSTILE = {"</script><img src=x onerror=alert(1)>": "gradient", "a\"b'c & <d>": "<i>", "\u2028{{ 7 * 7 }}": "control"}
+"""Explainers whose names would do harm if they were markup."""
 
 
 def study(folder: Path) -> Study:

@@ -5,13 +5,11 @@ import re
 import shutil
 
 import pytest
-from report_cases import CONF, EXPLAINERS, METRICS, big, make, scores, study
+from report_cases import CONF, EXPLAINERS, HOSTILE, METRICS, big, make, scores, study
 
 from xaibench.cli.main import main
 from xaibench.component import ConfigurationError
 from xaibench.report.page import LIMIT, render, write
-
-HOSTILE = {"</script><img src=x onerror=alert(1)>": "gradient", "a\"b'c & <d>": "<i>", "\u2028{{ 7 * 7 }}": "control"}
 
 
 def data(page: str) -> dict:

@@ -84,19 +84,17 @@ def _leading(found: list[Leader]) -> list[str]:
         verb = "leads" if len(first) == 1 else "lead"
         each = " each" if len(first) > 1 else ""
         texts = [f"On {where} {listed(first)} {verb} {most} of {count(len(found), 'metric')}{each}."]
-    judged = Counter(one.verdict for one in found if one.verdict)
-    if judged:
-        total, beaten = sum(judged.values()), judged["yes"]
-        told = f"In {beaten} of {total} the leader's 95 % interval lies clear of the best control's."
-        worse = [one.metric for one in found if one.verdict == "no"]
-        texts.append(told + (f" The best control lies clearly ahead in {_few(worse)}." if worse else ""))
-        open_ = [one.metric for one in found if one.verdict == "undecided"]
-        texts.append(f"The intervals overlap in {_few(open_)}.") if open_ else None
+    judged = {verdict: [one.metric for one in found if one.verdict == verdict] for verdict in ("yes", "no", "undecided")}
+    if total := sum(map(len, judged.values())):
+        texts.append(f"In {len(judged['yes'])} of {total} the leader's 95 % interval lies clear of the best control's.")
+        texts += [f"The best control lies clearly ahead in {_few(judged['no'])}."] if judged["no"] else []
+        texts += [f"The intervals overlap in {_few(judged['undecided'])}."] if judged["undecided"] else []
     return [" ".join(texts)]
 
 
 def _few(names: list[str], most: int = 4) -> str:
-    return listed(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
+    """Names if they are few, else how many."""
+    return listed(names) if len(names) <= most else str(len(names))
 
 
 def _accuracies(table: pd.DataFrame) -> list[str]:
@@ -118,7 +116,7 @@ def _warnings(study: Study, found: list[Leader], general: list[str]) -> list[str
         if len(undefined):
             names = sorted(set(undefined["metric"]))
             rest = f"{len(undefined):,} of {count(len(table), 'score')} rest{'s' * (len(undefined) == 1)} on fewer images than others"
-            texts.append(f"{rest}, as some have no defined value ({_few(names)}).")
+            texts.append(f"{rest}, as some have no defined value ({'metrics: ' * (len(names) > 4)}{_few(names)}).")
         lost = int(table["mean"].isna().sum())
         if lost:
             texts.append(f"{count(lost, 'score is', 'scores are')} undefined for every image, and shown as –.")

@@ -47,6 +47,12 @@ function styles(places) {
   return found;
 }
 
+function familyKey(places, forControls) {
+  const colors = familyColors(), families = unique(places.map((place) => explainer(place).family));
+  const dot = (family) => el("span", { style: `color:${colors(family)}`, "aria-hidden": "true" }, family === CONTROL ? forControls : "●");
+  return el("ul", { class: "key" }, ...families.map((family) => el("li", {}, dot(family), ` ${family}`)));
+}
+
 function familyColors() {
   const families = unique(data.explainers.map((one) => one[1]).filter((one) => one !== CONTROL)).sort();
   return (family) => {

@@ -56,9 +56,7 @@ function drawCost(one, place, width) {
     root.append(shape);
   }
   root.append(...frontNames(best, x, y, width).filter(Boolean));
-  const families = unique(points.map((point) => explainer(point.place).family));
-  const key = families.map((family) => el("li", {}, el("span", { class: "dot", style: `color:${colors(family)}` }, family === CONTROL ? "✕" : "●"), ` ${family}`));
-  return el("figure", {}, el("figcaption", { class: "onlyprint" }, `${titled(one.title)}: ${name}`), root, el("ul", { class: "key" }, ...key));
+  return el("figure", {}, el("figcaption", { class: "onlyprint" }, `${titled(one.title)}: ${name}`), root, familyKey(points.map((point) => point.place), "✕"));
 }
 
 function costTable(one, place) {

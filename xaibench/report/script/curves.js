@@ -36,7 +36,7 @@ function drawCurves(panel, chosen, width, id) {
   const x = linear(...ends, margin.left, width - margin.right), y = linear(low, high, height - margin.bottom, margin.top);
   const texts = (values) => values.map((value) => [value, number(value)]);
   const xName = Object.entries(AXES).find(([key]) => panel.metric.includes(key));
-  const label = `${panel.metric}, ${panel.curve.replaceAll("_", " ")}, of ${lines.length} explainers on ${titled(panel.title)}`;
+  const label = `${panel.metric}, ${panel.curve.replaceAll("_", " ")}, of ${lines.length} explainers on ${titled(panel.title)}; arrow keys read values`;
   const root = frame(width, height, margin, x, texts(ticks(...ends, width < 500 ? 4 : 8)), y, texts(ticks(low, high, 5)),
     xName ? xName[1] : "fraction", panel.curve.replaceAll("_", " "), label);
   root.append(svg("clipPath", { id }, svg("rect", { x: margin.left, y: margin.top, width: width - margin.left - margin.right, height: height - margin.top - margin.bottom })));

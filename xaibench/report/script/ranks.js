@@ -25,7 +25,7 @@ function drawRanks(one, width) {
     const held = rows.map((row, place) => (row[2].includes(letter) ? place : -1)).filter((place) => place >= 0), at = width - bars + order * 8 + 4;
     root.append(svg("line", { class: "group", x1: at, x2: at, y1: top + held[0] * step + 4, y2: top + (held[held.length - 1] + 1) * step - 4 }));
   });
-  return root;
+  return el("div", {}, root, familyKey(rows.map((row) => row[0]), "●"));
 }
 
 part("ranks", (place, paperly) => {
