@@ -27,6 +27,7 @@ from xaibench.metric_quality import markdown, metric_quality
 from xaibench.operator_agreement import OPERATOR, operator_agreement
 from xaibench.operator_agreement import markdown as of_operators
 from xaibench.pictures import Picture, file_name
+from xaibench.report import gallery, methods
 from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
@@ -54,7 +55,8 @@ def publish(
         ``results/<study>``.
     figures
         Any of ``curves``, ``maps``, ``all_classes``, ``counterfactuals``, ``learning_curves``, ``confusion_matrix``, ``metric_quality``,
-        ``operator_agreement``, ``ranking``, ``by_class``, ``comparison``.
+        ``operator_agreement``, ``ranking``, ``by_class``, ``comparison``,
+        ``gallery`` (maps of the first images, for the report).
     reference
         Published accuracies, by model and dataset, to stand beside ours.
     claims
@@ -74,6 +76,9 @@ def publish(
         results.costs().to_csv(folder / "cost.csv", index=False, float_format="%.4g")
         results.quality().to_csv(folder / QUALITY, index=False, float_format="%.4g")
         results.curves().to_parquet(folder / CURVES, index=False)
+        methods.save(results, folder / methods.FILE)
+    if "gallery" in figures:
+        gallery.save(results, folder / gallery.FILE)
     chosen = {name: Picture(name) for name in STANDARD if name in figures} | dict(pictures or {})  # type: ignore[arg-type]
     if chosen:
         explained.save(results, chosen, folder / MAPS)

@@ -1,11 +1,16 @@
 """Real sweeps on the digits: results, a second run, a wiped store, and what a change recomputes."""
 
+import html
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from cli_cases import SMALL, Bench
+
+from xaibench.datasets.digits import Digits
+from xaibench.report import gallery
 
 SWEEP = ("explainer=gradient,saliency,random", "metric=deletion,sparseness")
 CELLS = 6
@@ -16,7 +21,7 @@ def swept(tmp_path_factory):
     """One small sweep that other tests read, with what `plan` said before it."""
     bench = Bench(tmp_path_factory.mktemp("swept"))
     before = bench.counts(*SWEEP)
-    outcome = bench.run(*SWEEP, "figures=[curves,maps,all_classes,learning_curves,confusion_matrix]", "-m")
+    outcome = bench.run(*SWEEP, "figures=[curves,maps,all_classes,learning_curves,confusion_matrix,gallery]", "-m")
     return bench, before, outcome
 
 
@@ -26,11 +31,29 @@ def test_a_sweep_leaves_tables_and_figures(swept):
     folder = bench.results / "sweep"
     expected = {"table.csv", "table.md", "table.tex", "scores.parquet", "curves.parquet", "classifiers.csv", "cost.csv", "report.csv"}
     expected |= {"provenance.json", "maps.safetensors", "curves-deletion.png", "learning_curves.png", "confusion_matrix.png"}
+    expected |= {"methods.csv", "gallery.safetensors", "report.html"}
     assert expected <= {path.name for path in folder.iterdir()}
     assert list(folder.glob("maps*.png"))
     assert all(path.stat().st_size for path in folder.iterdir())
     assert f"{CELLS} done, 0 cached, 0 skipped, 0 failed of {CELLS} cells" in outcome.out
     assert all(name in outcome.out for name in ("gradient", "saliency", "random", "deletion", "sparseness"))
+
+
+def test_a_sweep_leaves_a_report_with_a_gallery_of_the_explained_images(swept):
+    bench, _, outcome = swept
+    folder = bench.results / "sweep"
+    assert "report in " in outcome.out
+    (found,) = gallery.load(folder)
+    long = pd.read_parquet(folder / "scores.parquet").query("explainer == 'gradient' and score == 'value' and metric == 'sparseness'")
+    for name, column in (("index", "index"), ("labels", "label"), ("predicted", "predicted")):
+        assert found.about[name] == long[column].tolist()
+    assert found.about["targets"] == [[target] for target in long["target"]]
+    images = Digits().load().test.images[found.about["index"]]
+    assert np.abs(found.images / 255 - images.numpy()).max() <= 0.5 / 255 + 1e-6
+    assert {name: part.shape for name, part in found.maps.items()} == dict.fromkeys(["gradient", "random", "saliency"], (20, 1, 8, 8))
+    assert (found.maps["saliency"] == np.abs(found.maps["saliency"])).all()
+    methods = pd.read_csv(folder / "methods.csv").set_index("name")
+    assert methods.loc["saliency", "what"] in html.unescape((folder / "report.html").read_text(encoding="utf-8"))
 
 
 def test_the_table_has_the_means_of_the_scores(swept):

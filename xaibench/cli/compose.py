@@ -33,6 +33,7 @@ FIGURES = (
     "ranking",
     "by_class",
     "comparison",
+    "gallery",
 )
 
 

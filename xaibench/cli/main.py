@@ -20,6 +20,7 @@ COMMANDS = {
     "reproduce": ("xaibench.cli.reproduce", "run a study again, and compare every number with the committed ones"),
     "export": ("xaibench.cli.export", "a study's explanations as numpy files and pictures"),
     "sweep-config": ("xaibench.cli.sweep_config", "a W&B sweep over the grid of `run -m`"),
+    "report": ("xaibench.cli.report", "a study's folder as one HTML page that opens anywhere, without a network"),
     "influence": ("xaibench.cli.influence", "what pixels do to the predictions in a file: no classifier is needed"),
     "bench": ("xaibench.cli.bench", "how fast explainers are: against the limit of their passes, and against captum and shap"),
     "list": ("xaibench.cli.listing", "datasets, models, explainers, metrics, experiments, with what they are"),
@@ -36,6 +37,7 @@ Examples
   xaibench reproduce quickstart
   xaibench export quickstart --out maps --png
   xaibench sweep-config experiment=quickstart tracker=wandb > sweep.yaml
+  xaibench report quickstart
   xaibench influence predictions.npz
   xaibench list explainers
   xaibench bench explainers --explainers integrated_gradients,occlusion --peers

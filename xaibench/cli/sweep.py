@@ -16,7 +16,7 @@ from xaibench.cli.compose import Settings, composed
 from xaibench.cli.job import task
 from xaibench.cli.plan import skipped, summary
 from xaibench.cli.progress import bar
-from xaibench.cli.request import Request
+from xaibench.cli.request import Request, conf_folder
 from xaibench.execution import failure, missing
 from xaibench.formats import terminal
 from xaibench.grid import Grid
@@ -24,6 +24,7 @@ from xaibench.layout import blocks
 from xaibench.longtable import Results
 from xaibench.planning import Planned, check, plan
 from xaibench.publish import publish
+from xaibench.report.page import write
 from xaibench.store import Store
 from xaibench.tables import aggregate
 
@@ -78,8 +79,10 @@ def _finish(results: Results, settings: Settings, before: list[Planned], absent:
             console.print(terminal(blocks(aggregate(results.scores()))))
         if len(claims) and tables:
             console.print(page.to_rich(claims))
+        report = write(settings.folder, conf_folder())
         if tables:
             console.print(f"results in {_shown(settings.folder)}", highlight=False)
+            console.print(f"report in {_shown(report)}", highlight=False)
         told = settings.tracker.mirror(results, settings.study, settings.folder)
         if told:
             console.print(told, highlight=False)

@@ -1,0 +1,123 @@
+"""Explainers by metrics: the table's own numbers with what the page sorts by, and who leads each metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from xaibench.blocks import Block, Cell, number, plain
+from xaibench.layout import Layout, blocks
+from xaibench.report.study import Study
+
+BEST, CLEAR = 1, 2
+"""Bits of a cell: best of its metric among explainers that are no controls; interval on the better side of the best control's."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The best explainer of a metric beside the best control.
+
+    Attributes
+    ----------
+    title, metric, family, arrow
+        Where: dataset and model, the metric with its family, and its arrow towards better scores.
+    explainer, score, control, control_score
+        Names and ``mean ± half-width``; `control` is empty where none has a score.
+    verdict
+        ``yes`` if the leader's interval lies clear of the best control's on the better side, ``no`` if on the other, else ``undecided``.
+    """
+
+    title: tuple[str, ...]
+    metric: str
+    family: str
+    arrow: str
+    explainer: str
+    score: str
+    control: str
+    control_score: str
+    verdict: str
+
+
+def boards(study: Study) -> list[dict[str, Any]]:
+    """One board for each trained classifier, as the page's script reads it.
+
+    A cell is null or [mean, text, bits, marks]; explainers and metrics are positions in `Study.explainers` and `Study.metrics`.
+    """
+    places = {name: place for place, name in enumerate(study.explainers)}
+    metrics = {name: place for place, name in enumerate(study.metrics)}
+    found = []
+    for block, records in _blocks(study):
+        names = [head.names[0] for head in block.columns]
+        controls = {name: best_control(records, name) for name in names}
+        rows = []
+        for row in block.rows:
+            cells = [
+                _cell(cell, records[row.head.names[0], name], controls[name]) if cell else None
+                for cell, name in zip(row.cells, names, strict=True)
+            ]
+            rows.append([places[row.head.names[0]], cells])
+        heads = [metrics[name] for name in names]
+        notes = {"general": list(block.general), "notes": [list(note) for note in block.notes]}
+        found.append({"title": list(block.title.names), "metrics": heads, "rows": rows, **notes})
+    return found
+
+
+def leaders(study: Study) -> list[Leader]:
+    """Who leads each metric that has a direction, classifier by classifier; metrics without a defined score are left out."""
+    found = []
+    for block, records in _blocks(study):
+        for metric, arrow in ((head.names[0], head.arrow) for head in block.columns):
+            rivals = [row for (_, name), row in records.items() if name == metric and row["family"] != "control"]
+            best = _best(rivals, arrow == "↑") if arrow else None
+            if best is None:
+                continue
+            control = best_control(records, metric)
+            verdict = "" if control is None else {True: "yes", False: "no", None: "undecided"}[clear(best, control)]
+            name, score = ("", "") if control is None else (control["explainer"], _text(control))
+            found.append(
+                Leader(block.title.names, metric, best["metric_family"], arrow, best["explainer"], _text(best), name, score, verdict)
+            )
+    return found
+
+
+def best_control(records: dict[tuple[str, str], Record], metric: str) -> Record | None:
+    """The best control by a metric, or None where there is none, or no direction."""
+    controls = [row for (_, name), row in records.items() if name == metric and row["family"] == "control"]
+    return _best(controls, controls[0]["higher_is_better"]) if controls and controls[0]["higher_is_better"] is not None else None
+
+
+def clear(row: Record, control: Record) -> bool | None:
+    """Whether a score's interval lies on the better (True) or worse (False) side of a control's; None where they overlap or are unknown."""
+    ends = [(one["low"], one["high"]) if one["higher_is_better"] else (-one["high"], -one["low"]) for one in (row, control)]
+    (low, high), (control_low, control_high) = ends
+    return True if low > control_high else False if high < control_low else None
+
+
+def _blocks(study: Study) -> Iterator[tuple[Block, dict[tuple[str, str], Record]]]:
+    """Each classifier's block with its rows by (explainer, metric)."""
+    if study.table.empty:
+        return
+    keys, rows = study.keys, study.table.to_dict("records")
+    for block in blocks(study.table, Layout(width=None)):
+        own = [row for row in rows if tuple(row[key] for key in keys) == block.title.names]
+        yield block, {(str(row["explainer"]), str(row["metric"])): {str(key): value for key, value in row.items()} for row in own}
+
+
+def _best(rows: list[Record], higher: bool) -> Record | None:
+    defined = [row for row in rows if not math.isnan(row["mean"])]
+    return (max if higher else min)(defined, key=lambda row: row["mean"]) if defined else None
+
+
+def _cell(cell: Cell, row: Record, control: Record | None) -> list[Any]:
+    better = control is not None and row["family"] != "control" and clear(row, control) is True
+    mean = None if math.isnan(row["mean"]) else row["mean"]
+    bare = Cell(cell.mean, cell.half, cell.exponent, cell.best, ())
+    return [mean, plain(bare), BEST * cell.best + CLEAR * better, " ".join(cell.marks)]
+
+
+def _text(row: Record) -> str:
+    return plain(Cell(*number(row["mean"], (row["high"] - row["low"]) / 2), False, ()))
