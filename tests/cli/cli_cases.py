@@ -56,8 +56,12 @@ class Bench:
         return [*places, *figures, *(text for text in self.small if text.partition("=")[0] not in taken), *given]
 
     def __call__(self, command: str, *given: str) -> Outcome:
+        return self.typed(command, *self.arguments(*given))
+
+    def typed(self, *line: str) -> Outcome:
+        """A command line as it is."""
         with isolated(), contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-            status = main([command, *self.arguments(*given)])
+            status = main(list(line))
         return Outcome(status, out.getvalue(), err.getvalue())
 
     def run(self, *given: str) -> Outcome:

@@ -34,12 +34,13 @@ def study(bench: Bench, out_of_tree: OutOfTree):
 
 def export(study, *given) -> Outcome:
     bench, flags = study
-    out = bench.folder / "out"
-    return bench("export", "tiny", *(given if "--help" in given else (*given, "--out", str(out))), *flags)
+    places = (f"runtime.results={bench.results}", f"runtime.store={bench.store.root}")
+    return bench.typed("export", "tiny", *places, *given, "--out", str(bench.folder / "out"), *flags)
 
 
 def maps(study, name):
-    return np.load(study[0].folder / "out" / "digits" / "conv16_conv32_gap" / name / "maps.npz")
+    with np.load(study[0].folder / "out" / "digits" / "conv16_conv32_gap" / name / "maps.npz") as file:
+        return dict(file)
 
 
 def test_every_explanation_has_its_file(study):

@@ -63,7 +63,7 @@ def show(found: pd.DataFrame, others: list[tuple[str, str, str]], console: Conso
     from xaibench.differences import summary, to_rich
 
     for name, was, now in others:
-        console.print(f"{name}: {was or 'none'} → {now or 'none'}", highlight=False, markup=False)
+        console.print(f"{name}: {was or 'none'} → {now or 'none'}", highlight=False, markup=False, soft_wrap=True)
     chosen = found if everything else found[(found["state"] != "within") | (found["verdict"] != "")]
     shown = chosen if everything else chosen[:LONGEST]
     if len(shown):

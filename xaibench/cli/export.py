@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
         with (options.out / "index.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *pictures])
     absent = f"; {len(cells) - written} are not in {settings.store}" if written < len(cells) else ""
-    console.print(f"{written} explanations and {len(pictures)} pictures in {options.out}{absent}", highlight=False)
+    console.print(f"{written} explanations and {len(pictures)} pictures in {options.out}{absent}", highlight=False, soft_wrap=True)
     return 0
 
 

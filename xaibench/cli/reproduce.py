@@ -102,7 +102,7 @@ def _smoke(request: Request, committed: Path, console: Console) -> bool:
     status = computed(small, settings, lambda: compute(small, settings), tables=False)
     others = list(other_kinds(committed, settings.folder)) if settings.folder.is_dir() else ["nothing was written"]
     for text in others:
-        console.print(text, highlight=False, style="red")
+        console.print(text, highlight=False, markup=False, style="red", soft_wrap=True)
     alike = not status and not others
     console.print("it runs, and writes the same kinds of files" if alike else "not as it was", style="green" if alike else "red")
     return alike
