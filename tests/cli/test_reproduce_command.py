@@ -1,6 +1,6 @@
 """`xaibench reproduce`: a study run again, beside its committed numbers; and the smoke version of every study."""
 
-import shutil
+import tempfile
 
 import pandas as pd
 import pytest
@@ -33,8 +33,9 @@ reference:
 
 
 @pytest.fixture
-def study(bench: Bench, out_of_tree: OutOfTree):
+def study(bench: Bench, out_of_tree: OutOfTree, monkeypatch: pytest.MonkeyPatch):
     """A study with its results."""
+    monkeypatch.setattr(tempfile, "tempdir", str(bench.folder))
     (out_of_tree.conf / "experiment").mkdir()
     (out_of_tree.conf / "experiment" / "again.yaml").write_text(STUDY)
     own = Bench(bench.folder, ())
@@ -83,7 +84,6 @@ def test_what_moved_or_vanished_is_told_and_the_new_files_are_kept(study):
     assert "100" in outcome.out
     kept = outcome.out.splitlines()[-1].rpartition(" ")[2]
     assert len(pd.read_csv(f"{kept}/again/table.csv")) == len(pd.read_csv(bench.results / "again" / "table.csv"))
-    shutil.rmtree(kept)
 
 
 def test_smoke_tells_other_files_and_columns_but_no_numbers(study):

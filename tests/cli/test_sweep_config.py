@@ -11,6 +11,7 @@ from cli_cases import OutOfTree, isolated
 from xaibench.cli.compose import composed
 from xaibench.cli.main import main
 from xaibench.cli.request import Request
+from xaibench.cli.sweep_config import _value
 
 
 def config(capsys, *given):
@@ -86,6 +87,14 @@ def test_a_job_runs_and_writes_into_a_folder_of_its_own(bench, tmp_path, capsys,
             assert main(line[line.index("run") :]) == 0
         assert (bench.results / "runs" / os.environ["WANDB_RUN_ID"] / "table.csv").is_file()
     assert bench.made()["evaluate"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("7", 7), ("0.01", 0.01), ("null", "null"), ("true", "true"), ("[0,1]", "[0,1]"), ("1:30", "1:30"), ("1_0", "1_0")]
+)
+def test_numbers_are_numbers_and_all_else_stays_text(text, value):
+    assert _value(text) == value
+    assert type(_value(text)) is type(value)
 
 
 def test_a_study_that_is_named_keeps_its_name(capsys):

@@ -78,6 +78,15 @@ def test_a_cell_with_two_numbers_is_refused_and_named(table):
     assert "saliency" in table("second", "--format", "csv")
 
 
+def test_a_field_that_an_older_study_does_not_know_tells_nothing_apart(table):
+    path = table.folder / "second" / "scores.parquet"
+    scores = pd.read_parquet(path)
+    scores.drop(columns="metric.ties").to_parquet(path, index=False)
+    found = numbers(table("all", "--format", "csv"))
+    assert len(found) == 3
+    assert {"deletion[steps=14]", "deletion[steps=28]"} <= set(found.columns)
+
+
 def test_numbers_that_differ_in_their_last_bits_are_one(table):
     change(table.folder / "second", "value", lambda values: values * (1 + 1e-6))
     assert "deletion[steps=28]" in table("all", "--format", "csv")

@@ -36,7 +36,7 @@ def reduced(grid: Grid) -> Grid:
         models=(model,),
         trainers=(Entry(trainer.name, dataclasses.replace(trainer.component, epochs=1)),),
         explain_on=(Entry(on.name, few),),
-        explainers=_tiny(grid.explainers)[:EXPLAINERS],
+        explainers=_spread(_tiny(grid.explainers)),
         metrics=_tiny(grid.metrics)[:METRICS],
         seeds=(seed,),
         draws=grid.draws[:1],
@@ -76,6 +76,12 @@ def other_kinds(before: Path, after: Path) -> Iterator[str]:
 def _tiny(entries: tuple[Entry[Any], ...]) -> tuple[Entry[Any], ...]:
     """With tiny budgets; those that become equal are one."""
     return tuple(dict.fromkeys(Entry(entry.name, _least(entry.component)) for entry in entries))
+
+
+def _spread(entries: tuple[Entry[Any], ...]) -> tuple[Entry[Any], ...]:
+    """The first, the middle and the last explainer: neighbors are of one kind."""
+    places = range(EXPLAINERS) if len(entries) <= EXPLAINERS else (i * (len(entries) - 1) // (EXPLAINERS - 1) for i in range(EXPLAINERS))
+    return tuple(entries[place] for place in places if place < len(entries))
 
 
 def _least(component: Any) -> Any:
