@@ -213,6 +213,15 @@ def test_paper_shows_everything_and_no_controls(opened):
     page.wait_for_selector("#curves select")
 
 
+def test_printing_reaches_the_last_page(opened):
+    page = opened()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")  # before the browser counts the pages
+    until(page, "document.querySelectorAll('#gallery .oneimage').length === 4 && !document.querySelector('details:not([open])')")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    until(page, "document.querySelectorAll('#gallery .oneimage').length === 1")
+    assert page.pdf(format="A4").count(b"/Type /Page\n") >= 12  # eight, if they are counted before everything is drawn
+
+
 def test_the_first_paint_is_early(opened):
     def paint():
         page = opened()
