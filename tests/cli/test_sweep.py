@@ -53,6 +53,7 @@ def test_a_sweep_leaves_a_report_with_a_gallery_of_the_explained_images(swept):
     assert {name: part.shape for name, part in found.maps.items()} == dict.fromkeys(["gradient", "random", "saliency"], (20, 1, 8, 8))
     assert (found.maps["saliency"] == np.abs(found.maps["saliency"])).all()
     methods = pd.read_csv(folder / "methods.csv").set_index("name")
+    assert methods.loc["saliency", "what"].startswith("How strongly")
     assert methods.loc["saliency", "what"] in html.unescape((folder / "report.html").read_text(encoding="utf-8"))
 
 

@@ -42,9 +42,9 @@ def curves(study: Study) -> list[dict[str, Any]]:
         means, lows, highs = (part.pivot(index="explainer", columns="fraction", values=name) for name in ("mean", "low", "high"))
         axis = means.columns.to_numpy()
         kept = np.union1d(axis[::step], axis[-1:])
-        halves = (highs - lows)[kept] / 2
+        means, halves = means[kept], (highs - lows)[kept] / 2
         lines = [
-            [places[name], [short(one, 4) for one in means[kept].loc[name]], [short(one) for one in halves.loc[name]]]
+            [places[name], [short(one, 4) for one in means.loc[name]], [short(one) for one in halves.loc[name]]]
             for name in places
             if name in means.index
         ]

@@ -125,5 +125,5 @@ def _settings(values: dict[str, Any]) -> str:
 
 def _said(cls: type[Component]) -> tuple[str, str]:
     """The first sentence of a class's description, and its paper."""
-    first = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+    first = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split()).replace("`", "")
     return first, str(getattr(cls, "paper", ""))

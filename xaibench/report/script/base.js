@@ -3,6 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const CONTROL = "control";
 const paper = matchMedia("print");
+let onPaper = paper.matches;
 const redraws = [];
 
 function put(node, attributes, children) {
@@ -73,7 +74,7 @@ const parts = [];
 function part(name, render) {
   const place = document.querySelector(`[data-part="${name}"]`);
   if (!place) return;
-  const draw = () => render(place, paper.matches);
+  const draw = () => render(place, onPaper);
   redraws.push(draw);
   parts.push(draw);
 }
@@ -86,9 +87,11 @@ function drawParts() {
 }
 
 let opened = [];
-function printed() {
+function printed(now) {
+  if (now === onPaper) return;
+  onPaper = now;
   hideTip();
-  if (paper.matches) {
+  if (onPaper) {
     opened = [...document.querySelectorAll("details:not([open])")];
     opened.forEach((one) => { one.open = true; });
   } else {

@@ -98,7 +98,7 @@ part("gallery", (place, paperly) => {
     if (!page.includes(shown.image)) shown.image = page[0];
     const view = !rows.length ? [el("p", { class: "empty" }, "No image fits the filters.")]
       : shown.view === "one" ? [thumbnails(one, page, redraw), oneImage(one, shown.image)] : [manyImages(one, page)];
-    place.replaceChildren(galleryFields(one, redraw), el("p", { class: "note" }, `${rows.length} of ${one.index.length} images`), ...view, pager(rows.length, size, redraw) || "");
+    place.replaceChildren(galleryFields(one, redraw), el("p", { class: "note" }, `${rows.length} of ${one.index.length} images; those with a hatched frame are predicted wrongly`), ...view, pager(rows.length, size, redraw) || "");
     if (focus !== undefined) place.querySelector(`[data-row="${focus}"]`)?.focus();
   };
   redraw();

@@ -41,7 +41,7 @@ function boardNotes(one, shown) {
   const notes = one.notes.filter(([mark]) => used.has(mark));
   const lines = [...one.general.map((text) => [el("span", {}, `All: ${text}.`)]), ...notes.map(([mark, text]) => [el("sup", {}, mark), ` ${text}.`])];
   if (lines.length <= 6) return el("ul", { class: "notes" }, ...lines.map((line) => el("li", {}, ...line)));
-  return el("details", { class: "notes", open: paper.matches }, el("summary", {}, `${lines.length} notes`), el("ul", {}, ...lines.map((line) => el("li", {}, ...line))));
+  return el("details", { class: "notes", open: onPaper }, el("summary", {}, `${lines.length} notes`), el("ul", {}, ...lines.map((line) => el("li", {}, ...line))));
 }
 
 function oneBoard(one, paperly) {
@@ -81,9 +81,9 @@ function boardFilters(redraw) {
 part("leaderboard", (place, paperly) => {
   let mount = place.querySelector(".boards");
   const redraw = () => {
-    const wanted = data.boards.filter((one) => paper.matches
+    const wanted = data.boards.filter((one) => onPaper
       || ((!board.dataset || one.title[0] === board.dataset) && (!board.model || one.title[1] === board.model)));
-    mount.replaceChildren(...wanted.map((one) => oneBoard(one, paper.matches)));
+    mount.replaceChildren(...wanted.map((one) => oneBoard(one, onPaper)));
     if (!wanted.length) mount.append(el("p", { class: "empty" }, "Nothing fits the filters."));
   };
   if (!mount) {
