@@ -51,6 +51,8 @@ def test_what_has_no_mean_map_is_undefined_and_one_bad_map_is_left_out():
     spoiled = np.concatenate([values, np.full_like(values[:1], np.nan)])
     np.testing.assert_array_equal(found, ranked.beside(spoiled, np.concatenate([targets, [[0]]])))
     assert np.isnan(ranked.beside(np.ones_like(values), targets)).all()  # constant
+    nearly = 1 + 1e-14 * np.random.default_rng(5).normal(size=values.shape)
+    assert np.isnan(ranked.beside(nearly, targets)).all()  # constant but for rounding
 
 
 def test_the_interval_of_the_replicates_holds_the_agreement_of_more_images():

@@ -112,8 +112,15 @@ class Ranked:
             if len(own) >= FEWEST:
                 draws = np.random.default_rng(kind).multinomial(len(own), np.full(len(own), 1 / len(own)), size=count - 1)
                 weights = np.concatenate([np.ones((1, len(own))), draws]) / len(own)
-                found[:, kind] = (unit_ranks(weights @ own) * self.ranks[:, kind]).sum(axis=1)
+                found[:, kind] = (unit_ranks(_rounded(weights @ own)) * self.ranks[:, kind]).sum(axis=1)
         return found
+
+
+def _rounded(values: Floats) -> Floats:
+    """Nine digits of each row's largest value: what should be equal shall be, in spite of the order in which it was added up."""
+    size = np.abs(values).max(axis=1, keepdims=True)
+    found: Floats = np.round(np.divide(values, size, where=size > 0, out=np.zeros_like(values)), 9)
+    return found
 
 
 def unit_ranks(values: NDArray[Any]) -> Floats:
