@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from xaibench.stats import ONE_IMAGE, ONE_SEED, TWO_SEEDS, crossed_interval, images_needed, wilson_interval
+from xaibench.stats import ONE_IMAGE, ONE_SEED, TWO_SEEDS, crossed_interval, images_needed, resampled_interval, wilson_interval
 
 
 def simulated(images: int, seeds: int, seed_sd: float, runs: int = 2000) -> np.ndarray:
@@ -155,3 +155,15 @@ def test_images_needed_has_defined_ends():
     assert np.isnan(images_needed([1.0]))
     assert images_needed([-1.0, 1.0]) == np.inf
     assert images_needed([1.0, 1.0]) == 2
+
+
+def test_the_interval_of_resampled_numbers_adds_images_and_seeds():
+    draw = np.random.default_rng(6)
+    values = np.concatenate([[[1.0], [2.0], [4.0]], draw.normal([[1.0], [2.0], [4.0]], 0.5, (3, 400))], axis=1)
+    mean, low, high = resampled_interval(values)
+    halves = [np.subtract(*np.quantile(one[1:], [0.975, 0.025])) / 2 for one in values]
+    spread = 4.302653 * np.std([1, 2, 4], ddof=1) / np.sqrt(3)  # t with 2 degrees of freedom
+    assert (mean, high - mean, mean - low) == pytest.approx((7 / 3, *[np.hypot(np.mean(halves), spread)] * 2), rel=1e-6)
+    one, low, high = resampled_interval(values[:1])
+    assert (one, high - low) == pytest.approx((1.0, 2 * halves[0]))
+    assert np.isnan(resampled_interval([[1.0, np.nan, 2.0]])[1:]).all()

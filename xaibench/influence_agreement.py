@@ -15,12 +15,11 @@ from xaibench.figures.agreement import MEAN, agreement
 from xaibench.identity import explain_key
 from xaibench.longtable import Results
 from xaibench.problem import Family
-from xaibench.stats import added_half_widths
+from xaibench.stats import resampled_interval
 
 Floats = NDArray[np.float64]
 
 FILE = "influence_agreement.csv"
-LEVEL = 0.95
 FEWEST = 2
 """Images of a class, below which it has no mean map."""
 
@@ -154,9 +153,8 @@ def _rows(key: tuple[str, ...], found: Mapping[tuple[str, str], Floats], classes
 
 def _interval(name: str, values: Floats) -> dict[str, float]:
     """Of numbers (seeds, 1 + R), the first of which is the estimate, and the others its replicates."""
-    low, high = np.quantile(values[:, 1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
-    mean, half = float(values[:, 0].mean()), float(added_half_widths(values[:, 0], (high - low) / 2, LEVEL))
-    return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+    mean, low, high = resampled_interval(values)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -11,9 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from xaibench.paired import Scored
-from xaibench.stats import Floats, added_half_widths
+from xaibench.stats import Floats, resampled_interval
 
-LEVEL = 0.95
 RESAMPLES = 200
 MOST_COLUMNS = 12
 """Metrics whose matrix is printed."""
@@ -113,9 +112,8 @@ def _alpha(ranks: Floats) -> Floats:
 
 def _interval(values: Floats) -> dict[str, float]:
     """Of numbers (1 + R, seeds), the first of which is the estimate; NaN where a replicate is."""
-    low, high = np.quantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    mean, half = float(values[0].mean()), float(added_half_widths(values[0], (high - low) / 2, LEVEL))
-    return {"value": mean, "low": max(mean - half, -1.0), "high": min(mean + half, 1.0)}
+    mean, low, high = resampled_interval(values.T)
+    return {"value": mean, "low": max(low, -1.0), "high": min(high, 1.0)}
 
 
 def markdown(table: pd.DataFrame) -> str:

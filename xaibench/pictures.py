@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +21,11 @@ from xaibench.explaining import FLAGS
 from xaibench.figures import maps
 from xaibench.figures.counterfactuals import counterfactuals
 from xaibench.figures.signed_parts import signed_parts
+from xaibench.grid import Cell
 from xaibench.identity import explain_key
 from xaibench.longtable import Results
 from xaibench.stages import arrays_of
+from xaibench.store import Artifact
 
 FLAG = "flag"
 """Ends the name of the tensor that tells what was found, beside one with counterfactuals."""
@@ -84,19 +86,25 @@ class Picture(Component):
         return [int(row) for row in chosen[np.lexsort((index[chosen], labels[chosen]))]]
 
 
+def first_explanations(results: Results) -> Iterator[tuple[str, str, Cell, Artifact]]:
+    """Of each data set and model, by name, every explainer's explanation with the first seed and draw, by its label."""
+    firsts: dict[str, tuple[int, int]] = {}
+    found: set[tuple[str, str]] = set()
+    for cell, _ in results.found:
+        facts = results.facts(cell)
+        name, label = f"{facts['dataset']}-{facts['model']}", facts["explainer"]
+        if firsts.setdefault(name, (cell.seed, cell.draw)) == (cell.seed, cell.draw) and (name, label) not in found:
+            artifact = results.store.read("explain", explain_key(cell.explaining)[0])
+            if artifact is not None:
+                found.add((name, label))
+                yield name, label, cell, artifact
+
+
 def save(results: Results, pictures: Mapping[str, Picture], path: Path) -> None:
     """Images, explanations and what is known of them, for each data set and model with its first seed and draw."""
     tensors: dict[str, NDArray[Any]] = {}
     about: dict[str, dict[str, Any]] = {}
-    firsts: dict[str, tuple[int, int]] = {}
-    for cell, _ in results.found:
-        facts = results.facts(cell)
-        name, label = f"{facts['dataset']}-{facts['model']}", facts["explainer"]
-        if firsts.setdefault(name, (cell.seed, cell.draw)) != (cell.seed, cell.draw) or f"{name}/{label}" in tensors:
-            continue
-        artifact = results.store.read("explain", explain_key(cell.explaining)[0])
-        if artifact is None:
-            continue
+    for name, label, cell, artifact in first_explanations(results):
         index, targets = artifact.tensors["index"].numpy(), artifact.tensors["targets"].numpy()
         labels, predicted, probability = (part[index] for part in results.prediction(cell.training))
         chosen = {key: picture.rows(index, labels, predicted) for key, picture in pictures.items()}

@@ -36,7 +36,7 @@ def ranked(scored: Sequence[Scored]) -> pd.DataFrame:
     DataFrame
         `dataset`, `model`, `trainer`; `metric`, or a family's name in `metric_family` alone; `explainer`, `family`; `rank` by the mean over
         images and seeds, for a family the mean of the ranks by its metrics; `rank_low` and `rank_high`, the 95 % interval by the bootstrap
-        that draws images and seeds anew, each for all (Owen 2007), which is conservative; `images`, `seeds`. Explainers that most metrics
+        that draws images and seeds anew, each for all (Owen 2007), which is conservative; `seeds`. Explainers that most metrics
         are undefined for, and metrics that are undefined for another one, are left out.
     """
     explainers = shared_explainers(scored)

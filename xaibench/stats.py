@@ -163,6 +163,25 @@ def added_half_widths(values: ArrayLike, half_widths: ArrayLike, level: float = 
     return found
 
 
+def resampled_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean over seeds, and the ends of its interval for other images and seeds, of numbers that were computed from resampled images too.
+
+    Parameters
+    ----------
+    values
+        (seeds, 1 + R): for each seed the number, then its replicates; NaN among these leaves the ends undefined.
+
+    Returns
+    -------
+    tuple
+        Mean, low and high: half-widths of the replicates' percentile intervals and of the seeds, see `added_half_widths`.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    low, high = np.quantile(given[:, 1:], [(1 - level) / 2, (1 + level) / 2], axis=1)
+    mean, half = float(given[:, 0].mean()), float(added_half_widths(given[:, 0], (high - low) / 2, level))
+    return mean, mean - half, mean + half
+
+
 def wilson_interval(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
     """Interval for a proportion that was found to be `share` among so many (Wilson 1927); halves are allowed.
 

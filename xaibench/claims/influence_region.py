@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xaibench.claims.base import Claim, row
 from xaibench.component import ConfigurationError, NonNegativeInt
 from xaibench.longtable import Results
-from xaibench.stats import Interval, added_half_widths, note_of
+from xaibench.stats import Interval, note_of, resampled_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,13 @@ class InfluenceRegion(Claim):
                 yield row({"dataset": dataset, "model": model, "explainer": self.influence}, text, found, ">")
 
     def _interval(self, members: list[Any], target: int, images: int) -> Interval:
-        values = np.array([self._excess(one, one["probability_contrast"][target].numpy()) for one in members])
-        ends = [np.quantile(self._excess(one, one["probability_contrasts"][:, target].numpy()), [0.025, 0.975]) for one in members]
-        half = added_half_widths(values, [(high - low) / 2 for low, high in ends])
-        mean, count = values.mean(), len(values)
+        given = [
+            (one, one["probability_contrast"][None, target].numpy(), one["probability_contrasts"][:, target].numpy()) for one in members
+        ]
+        mean, low, high = resampled_interval([self._excess(one, np.concatenate(pair)) for one, *pair in given])
+        count = len(members)
         known = (np.asarray(count - 1.0), np.asarray(images), count, np.asarray(0), note_of(count))
-        return Interval(np.asarray(mean), np.asarray(mean - half), np.asarray(mean + half), *known)
+        return Interval(np.asarray(mean), np.asarray(low), np.asarray(high), *known)
 
     def _excess(self, tensors: Any, values: NDArray[Any]) -> NDArray[Any]:
         """(...): mean of (..., H, W) inside less that outside, over the pixels that can be saturated in all."""

@@ -13,8 +13,8 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from xaibench.identity import explain_key
 from xaibench.longtable import Results
+from xaibench.pictures import first_explanations
 from xaibench.report import sprites
 from xaibench.stages import arrays_of
 
@@ -58,14 +58,8 @@ def save(results: Results, path: Path) -> None:
     """Keep images and maps of each data set and model with its first seed and draw; no file where nothing has a map."""
     tensors: dict[str, NDArray[Any]] = {}
     about: dict[str, dict[str, Any]] = {}
-    firsts: dict[str, tuple[int, int]] = {}
-    for cell, _ in results.found:
-        facts = results.facts(cell)
-        name, label = f"{facts['dataset']}-{facts['model']}", facts["explainer"]
-        if firsts.setdefault(name, (cell.seed, cell.draw)) != (cell.seed, cell.draw) or f"{name}/{label}" in tensors:
-            continue
-        artifact = results.store.read("explain", explain_key(cell.explaining)[0])
-        if artifact is None or "found" in artifact.tensors:
+    for name, label, cell, artifact in first_explanations(results):
+        if "found" in artifact.tensors:
             continue
         targets = artifact.tensors["targets"].numpy()
         rows = slice(0, min(IMAGES, max(10, MAPS // targets.shape[1])))
