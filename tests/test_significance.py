@@ -64,13 +64,13 @@ def test_what_cannot_be_said_is_not_written(tmp_path, given, missing):
 
 
 def test_the_diagram_sorts_by_rank_and_joins_what_does_not_differ(tmp_path):
-    rows = [("b", "gradient", 2.0, "ab"), ("a", "gradient", 1.2, "a"), ("c", "control", 2.8, "b")]
+    rows = [("b", "gradient", 2.0, "ab"), ("a", "gradient", 1.2, "a"), ("c", "control", 2.8, "b"), ("d", "gradient", 4.0, "c")]
     ranks = pd.DataFrame(rows, columns=["explainer", "family", "mean_rank", "groups"])
     figure = critical_difference(ranks.assign(dataset="d", model="m", metric="q", images=9, friedman=0.01), tmp_path / "cd.png")
     (axes,) = figure.axes
     heights = dict(zip((label.get_text() for label in axes.get_yticklabels()), axes.get_yticks(), strict=True))
-    assert heights["a"] > heights["b"] > heights["c"]
+    assert heights["a"] > heights["b"] > heights["c"] > heights["d"]
     bars = [sorted(line.get_ydata()) for line in axes.lines if len(line.get_ydata())]
-    assert bars == [[0.75, 2.25], [-0.25, 1.25]]
+    assert bars == [[1.75, 3.25], [0.75, 2.25]]  # none for d, which differs from all
     assert "9 images, Friedman p = 0.010" in axes.get_title()
-    assert [label.get_fontstyle() for label in axes.get_yticklabels()] == ["normal", "normal", "italic"]
+    assert [label.get_fontstyle() for label in axes.get_yticklabels()] == ["normal", "normal", "italic", "normal"]

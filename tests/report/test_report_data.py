@@ -10,7 +10,7 @@ from xaibench.blocks import plain
 from xaibench.layout import Layout, blocks
 from xaibench.report import charts
 from xaibench.report.classifiers import accuracies, reports
-from xaibench.report.leaderboard import BEST, CLEAR, boards, leaders
+from xaibench.report.leaderboard import BEST, CLEAR, boards, clear, leaders
 from xaibench.report.methods import Method, methods
 from xaibench.report.sheets import claims, provenance, sheets
 from xaibench.report.summary import summary
@@ -139,6 +139,22 @@ def test_agreement_is_spearmans_with_lower_is_better_turned(folder):
             expected = stats.spearmanr(signs[0] * table[a], signs[1] * table[b]).statistic
             assert found["rows"][row][column] == round(100 * expected)
     assert set(listed) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("ends", "control", "higher", "verdict"),
+    [
+        ((0.5, 0.7), (0.2, 0.4), True, True),
+        ((0.5, 0.7), (0.2, 0.4), False, False),
+        ((0.3, 0.5), (0.2, 0.4), True, None),  # they overlap
+        ((0.1, 0.3), (0.2, 0.4), False, None),
+        ((0.1, 0.15), (0.2, 0.4), True, False),
+        ((float("nan"), float("nan")), (0.2, 0.4), True, None),
+    ],
+)
+def test_a_leader_is_clear_of_a_control_where_the_intervals_do_not_overlap(ends, control, higher, verdict):
+    rows = [{"low": low, "high": high, "higher_is_better": higher} for low, high in (ends, control)]
+    assert clear(*rows) is verdict
 
 
 def test_agreement_that_the_study_measured_is_taken(folder):
