@@ -236,3 +236,12 @@ def test_hostile_names_do_nothing(opened, tmp_path):
     page = opened(write(folder, CONF))
     assert sorted(rows(page)) == sorted(HOSTILE)
     assert page.locator("img[src=x], body > b").count() == 0
+
+
+def test_bars_join_several_explainers_and_no_explainer_with_itself(opened):
+    page = opened()
+    ranks = pd.read_csv(FOLDER / "ranks.csv")
+    shown = page.locator("#ranks select").last.input_value()
+    groups = ranks[ranks["metric"] == shown]["groups"].map(list).explode().value_counts()
+    assert (groups > 1).any()
+    assert page.locator("#ranks line.group").count() == (groups > 1).sum()

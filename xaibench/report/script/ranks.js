@@ -2,9 +2,21 @@
 
 const rank = { title: "", metric: "" };
 
+// First and last row of each group of several, from above, and the lane in which its bar has room.
+function groupSpans(rows) {
+  const letters = unique(rows.flatMap((row) => [...row[2]].filter((letter) => letter.trim()))), lanes = [];
+  const held = letters.map((letter) => rows.map((row, place) => (row[2].includes(letter) ? place : -1)).filter((place) => place >= 0));
+  return held.filter((places) => places.length > 1).map((places) => {
+    const [first, last] = [places[0], places[places.length - 1]], free = lanes.findIndex((end) => end < first);
+    const lane = free < 0 ? lanes.length : free;
+    lanes[lane] = last;
+    return { first, last, lane };
+  });
+}
+
 function drawRanks(one, width) {
-  const rows = one.rows, step = 20, letters = unique(rows.flatMap((row) => [...row[2]].filter((letter) => letter.trim())));
-  const named = Math.min(190, Math.round(width * 0.42)), bars = letters.length * 8 + 10, top = 34;
+  const rows = one.rows, step = 20, spans = groupSpans(rows);
+  const named = Math.min(190, Math.round(width * 0.42)), bars = Math.max(0, ...spans.map((span) => span.lane + 1)) * 8 + 10, top = 34;
   const values = rows.map((row) => row[1]), ends = [Math.floor(Math.min(...values)), Math.ceil(Math.max(...values))];
   if (ends[0] === ends[1]) ends[1] += 1;
   const x = linear(...ends, named + 12, width - bars - 12), height = top + rows.length * step + 8;
@@ -21,10 +33,10 @@ function drawRanks(one, width) {
     text.append(svg("title", {}, `${name} (${family}): mean rank ${number(mean)}, groups ${own}`));
     root.append(text, svg("line", { class: "grid", x1: named + 6, x2: x(mean), y1: y, y2: y }), svg("circle", { cx: x(mean), cy: y, r: 4.5, fill: colors(family) }));
   });
-  letters.forEach((letter, order) => {
-    const held = rows.map((row, place) => (row[2].includes(letter) ? place : -1)).filter((place) => place >= 0), at = width - bars + order * 8 + 4;
-    root.append(svg("line", { class: "group", x1: at, x2: at, y1: top + held[0] * step + 4, y2: top + (held[held.length - 1] + 1) * step - 4 }));
-  });
+  for (const { first, last, lane } of spans) {
+    const at = width - bars + lane * 8 + 4;
+    root.append(svg("line", { class: "group", x1: at, x2: at, y1: top + first * step + 4, y2: top + (last + 1) * step - 4 }));
+  }
   return el("div", {}, root, familyKey(rows.map((row) => row[0]), "●"));
 }
 
