@@ -19,7 +19,7 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "cost removal maps perturb curves gradients superpixels baselines rewriting imputation alterations influence",
     "datasets models explainers counterfactuals metrics adapters training lightning selection explaining scoring altering "
     "searching autoencoders neighbors",
-    "environment payloads identity stages grid planning execution",
+    "environment payloads identity stages budget grid planning execution",
     "peers bench metric_parity alibi_parity ethik_parity",
     "stats blocks layout formats tables longtable studies differences paired comparison metric_agreement stability variance significance "
     "by_class metric_quality operator_agreement classifiers figures pictures influence_maps influence_pixels influence_agreement "
@@ -111,7 +111,7 @@ def outside(found: Found) -> list[str]:
 
 
 def is_in(module: str, place: str) -> bool:
-    return place == "xaibench.cli" and module.startswith("xaibench.cli.")
+    return place in {"xaibench.cli", "xaibench.tracking"} and module.startswith(f"{place}.")
 
 
 def eager(found: Found) -> list[str]:

@@ -20,7 +20,6 @@ import pytest
 import torch
 import wandb
 
-from xaibench import tracking
 from xaibench.component import ConfigurationError
 from xaibench.datasets.digits import Digits
 from xaibench.execution import run
@@ -36,7 +35,10 @@ from xaibench.models.linear import Linear
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime, Stages
 from xaibench.store import Artifact, Store
-from xaibench.tracking import NoTracker, Wandb
+from xaibench.tables import aggregate, write
+from xaibench.tracking import content
+from xaibench.tracking.base import NoTracker
+from xaibench.tracking.wandb_runs import Wandb
 from xaibench.training import Trainer
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -86,9 +88,9 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
     """Two explainers scored by deletion, mirrored with a key in the environment and from an empty folder."""
     root = tmp_path_factory.mktemp("tracking")
     (root / "results" / "tiny").mkdir(parents=True)
-    (root / "results" / "tiny" / "table.csv").write_text("explainer,mean\n")
     (root / "cwd").mkdir()
     results = computed(Store(root / "store"), DELETION)
+    write(aggregate(results.scores()), root / "results" / "tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root / "cwd")
         patch.setenv("WANDB_API_KEY", KEY)
@@ -153,7 +155,41 @@ def test_one_run_for_each_explanation_and_one_for_the_study(mirrored: Mirrored, 
     assert {opened[name]["run_id"] for name in ("gradient", "random")} == {key[:32] for key in keys}
     files = next(record["artifact"] for record in read["study"][1] if record["type"] == "artifact")
     assert files["name"] == "tiny"
-    assert [item["path"] for item in files["manifest"]["contents"]] == ["table.csv"]
+    assert [item["path"] for item in files["manifest"]["contents"]] == ["table.csv", "table.md", "table.tex"]
+
+
+def table(read: dict[str, tuple[Path, Records]], name: str) -> dict[str, Any]:
+    folder, found = read["study"]
+    content: dict[str, Any] = json.loads((folder / "files" / merged(found, "summary")[f"{name}.path"]).read_text())
+    return content
+
+
+def test_the_study_has_a_row_for_each_explainer_with_all_metrics(mirrored: Mirrored, read: dict[str, tuple[Path, Records]]) -> None:
+    content, expected = table(read, "explainers"), aggregate(mirrored.results.scores())
+    places, numbers = ["dataset", "model", "trainer", "explainer", "family"], ["deletion", "deletion (low)", "deletion (high)"]
+    assert content["columns"] == [*places, *numbers]
+    assert [row[:5] for row in content["data"]] == [
+        ["digits", "linear", "auto", "gradient", "gradient"],
+        ["digits", "linear", "auto", "random", "control"],
+    ]
+    means = expected[expected["score"] == "value"].sort_values("explainer")[["mean", "low", "high"]].to_numpy()
+    np.testing.assert_allclose([row[5:] for row in content["data"]], means, rtol=1e-9)
+
+
+def test_the_study_has_a_row_for_each_image_with_every_explainers_map(mirrored: Mirrored, read: dict[str, tuple[Path, Records]]) -> None:
+    name = "explanations/digits-linear"
+    artifacts = [record["artifact"] for record in read["study"][1] if record["type"] == "artifact"]
+    (files,) = (item["manifest"]["contents"] for item in artifacts if "explanationsdigits-linear" in item["name"])
+    places = {item["path"]: Path(item["local_path"]) for item in files}
+    content = json.loads(places[f"{name}.table.json"].read_text())
+    assert content["columns"] == ["index", "label", "predicted", "probability", "image", "gradient", "random"]
+    cell = mirrored.results.found[0][0]
+    labels, predicted, probability = mirrored.results.prediction(cell.training)
+    assert len(content["data"]) == 8
+    for at, label, guess, sure, *pictures in content["data"]:
+        assert (label, guess, sure) == (str(labels[at]), str(predicted[at]), pytest.approx(float(probability[at])))
+        assert len({item["path"] for item in pictures}) == 3
+        assert all(places[item["path"]].stat().st_size for item in pictures)
 
 
 def test_configuration_holds_every_field_and_summary_the_means(mirrored: Mirrored, read: dict[str, tuple[Path, Records]]) -> None:
@@ -291,13 +327,60 @@ def test_a_failure_is_one_warning(
     assert not list((tmp_path / "results" / "wandb").glob("*.json"))
 
 
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from test_tracking import DELETION, grid
+from xaibench.longtable import Results
+from xaibench.store import Store
+from xaibench.tracking import content
+from xaibench.tracking.wandb_runs import Wandb
+
+def children():
+    for status in Path("/proc").glob("[0-9]*/status"):
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        if int(fields["PPid"]) == os.getpid():
+            yield int(status.parent.name)
+
+def kill(*given):
+    found = list(children())
+    assert found
+    for number in found:
+        os.kill(number, signal.SIGKILL)
+    real(*given)
+
+real = content._send_classifier
+content._send_classifier = kill
+start = time.perf_counter()
+told = Wandb(mode="offline").mirror(Results(grid(DELETION), Store(Path(sys.argv[2]))), "tiny", Path(sys.argv[3]))
+print(f"told={told!r} seconds={time.perf_counter() - start:.0f}")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds W&B's process below /proc")
+def test_killing_wandbs_process_leaves_our_run_unharmed(mirrored: Mirrored, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "tiny"
+    shutil.copytree(mirrored.folder, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(mirrored.results.store.root), str(folder)]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "told='' seconds=" in outcome.stdout
+    assert int(outcome.stdout.split("seconds=")[1]) < 90
+    assert "the mirror is incomplete, the results are not affected" in outcome.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+    assert not list((tmp_path / "results" / "wandb").glob("*.json"))
+
+
 def test_undefined_scores_are_counted_and_left_out_of_means() -> None:
     nan = torch.nan
     values = {"values.value": torch.tensor([[1.0, 3.0], [nan, 5.0], [4.0, 4.0]]), "values.none": torch.full((3, 2), nan)}
     curves = {"curves.logit": torch.tensor([[[1.0, 2.0]], [[nan, nan]], [[3.0, 6.0]]]), "fractions": torch.tensor([0.0, 1.0])}
     logged: dict[str, Any] = {}
     run = SimpleNamespace(summary={}, log=logged.update)
-    tracking._send_scores("some_metric", "some_explainer", Artifact(values | curves), run)
+    content._send_scores("some_metric", "some_explainer", Artifact(values | curves), run)
     assert run.summary == {
         "some_metric/value": 3.0,
         "undefined/some_metric/value": 1,
@@ -361,7 +444,7 @@ def test_counterfactuals_are_sent_as_rows_of_images(mirrored: Mirrored, monkeypa
     results = SimpleNamespace(store=SimpleNamespace(read=lambda *_: Artifact(made)), prediction=mirrored.results.prediction)
     logged: dict[str, Any] = {}
     monkeypatch.setattr(wandb, "Image", lambda picture, caption: (picture.shape, caption))
-    tracking._send_explanations(results, cell, SimpleNamespace(log=logged.update))
+    content._send_explanations(results, cell, SimpleNamespace(log=logged.update))
     (name,) = logged
     assert name == "counterfactuals"
     assert len(logged[name]) == 8

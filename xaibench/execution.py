@@ -92,7 +92,7 @@ def _cell(planned: Planned, broken: dict[str, str] | None, stages: Stages, failu
     if broken:
         _record(failures, planned.key, str(cell), broken["message"], broken["traceback"])
     else:
-        _attempt(lambda: stages.evaluate(cell.explaining, cell.metric.component), str(cell), planned.key, failures)
+        _attempt(lambda: stages.evaluate(cell.explaining, cell.metric.component, cell.score_on), str(cell), planned.key, failures)
 
 
 def _explanation(cell: Cell, stages: Stages, failures: Path) -> dict[str, str] | None:

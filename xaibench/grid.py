@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from xaibench.budget import Budget
 from xaibench.component import Component
 from xaibench.identity import Explaining, evaluate_key
 from xaibench.influence.analysis import Influence
@@ -28,7 +29,7 @@ class Entry(Generic[Part]):
 
 @dataclass(frozen=True)
 class Cell:
-    """One (dataset, model, trainer, seed, explainer, metric, draw), on one choice of images."""
+    """One (dataset, model, trainer, seed, explainer, metric, draw), on one choice of images; where only some of them are scored, these."""
 
     dataset: Entry[Dataset]
     model: Entry[Model]
@@ -38,6 +39,13 @@ class Cell:
     explainer: Entry[Explainer]
     metric: Entry[Metric]
     draw: int
+    score_on: ExplainOn | None = None
+
+    @property
+    def unsupported(self) -> str:
+        """Why the network does not take the dataset's images, or ""."""
+        dataset = self.dataset.component
+        return self.model.component.unsupported(dataset.shape, len(dataset.classes)) or ""
 
     @property
     def training(self) -> Training:
@@ -51,7 +59,7 @@ class Cell:
 
     def key(self) -> str:
         """Key of the cell's scores."""
-        return evaluate_key(self.explaining, self.metric.component)[0]
+        return evaluate_key(self.explaining, self.metric.component, self.score_on)[0]
 
     @property
     def name(self) -> str:
@@ -65,7 +73,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The product of all its axes, and what is asked of every classifier beside it. Without explainers it is a grid of classifiers."""
+    """The product of all its axes, what is asked of every classifier beside it, and what a cell may cost.
+
+    Without explainers it is a grid of classifiers.
+    """
 
     datasets: tuple[Entry[Dataset], ...]
     models: tuple[Entry[Model], ...]
@@ -76,6 +87,7 @@ class Grid:
     seeds: tuple[int, ...]
     draws: tuple[int, ...] = (0,)
     influences: tuple[Entry[Influence], ...] = ()
+    budget: Budget | None = None
 
     def classifiers(self) -> Iterator[tuple[Entry[Dataset], Entry[Model], Entry[Trainer], int]]:
         """All (dataset, model, trainer, seed) whose network takes the dataset's images."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xaibench import altering, keys
-from xaibench.component import Component
+from xaibench.component import Component, describe
 from xaibench.influence.analysis import Influence
 from xaibench.problem import Explainer, Training
 from xaibench.scoring import Metric
@@ -67,12 +67,13 @@ def explain_key(explaining: Explaining) -> tuple[str, dict[str, Any]]:
     return keys.digest(spec), spec
 
 
-def evaluate_key(explaining: Explaining, metric: Metric[Any]) -> tuple[str, dict[str, Any]]:
-    """Key and spec of a metric's scores."""
+def evaluate_key(explaining: Explaining, metric: Metric[Any], score_on: ExplainOn | None = None) -> tuple[str, dict[str, Any]]:
+    """Key and spec of a metric's scores, of all explained images or of some."""
     parents = {"explain": explain_key(explaining)[0]} | _helper_keys(metric.needs(explaining.training, explaining.explainer))
-    spec = keys.spec(
-        "evaluate", {"metric": metric, "version": metric.version}, parents, seed=explaining.training.seed, draw=explaining.draw
-    )
+    more: dict[str, Any] = {"seed": explaining.training.seed, "draw": explaining.draw}
+    if score_on is not None:
+        more["score_on"] = describe(score_on)
+    spec = keys.spec("evaluate", {"metric": metric, "version": metric.version}, parents, **more)
     return keys.digest(spec), spec
 
 

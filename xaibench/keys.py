@@ -36,9 +36,14 @@ def code(component: Any) -> dict[str, str]:
     where it has one (a shared module), else its fingerprint and what it imports in turn. A module that has ``LIBRARY`` adds that
     library's installed version.
     """
+    return dict(_code(tuple(dict.fromkeys(cls.__module__ for cls in _classes(component)))))
+
+
+@lru_cache(maxsize=None)
+def _code(modules: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for cls in _classes(component):
-        _collect(cls.__module__, found)
+    for name in modules:
+        _collect(name, found)
     return dict(sorted(found.items()))
 
 

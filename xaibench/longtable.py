@@ -15,6 +15,7 @@ from xaibench.component import Component, describe
 from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.grid import Cell, Entry, Grid
 from xaibench.identity import Explaining, explain_key, influence_key, predict_key, train_key
+from xaibench.planning import cells
 from xaibench.problem import Attributions, Training
 from xaibench.stats import crossed_interval
 from xaibench.store import Artifact, Store
@@ -38,7 +39,7 @@ class Results:
     @cached_property
     def found(self) -> list[tuple[Cell, Artifact]]:
         """All cells with their scores."""
-        pairs = [(cell, self.store.read("evaluate", cell.key())) for cell in self.grid.cells()]
+        pairs = [(cell, self.store.read("evaluate", cell.key())) for cell in cells(self.grid)]
         return [(cell, artifact) for cell, artifact in pairs if artifact is not None and cell.training in self._predictions]
 
     def read(self) -> bool:
@@ -158,7 +159,11 @@ class Results:
             grid.explainers,
             grid.metrics,
         )
-        return {part: varying(entries) for part, entries in zip(PARTS, axes, strict=True)}
+        found = {part: varying(entries) for part, entries in zip(PARTS, axes, strict=True)}
+        if grid.budget is not None:  # fewer images of the same choice, not another choice
+            on = found["explain_on"]
+            found["explain_on"] = {Entry(entry.name, grid.budget.reduced(entry.component)): label for entry, label in on.items()} | on
+        return found
 
     def prediction(self, training: Training) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(N,) each, for the whole test set: true class, predicted class, and its probability."""
@@ -179,7 +184,7 @@ class Results:
         images = np.repeat(index, targets.shape[1])
         size = len(images)
         explained = self._explaining.get(cell.explaining)
-        flag = np.zeros(targets.shape, dtype=np.uint8) if explained is None else explained.flag
+        flag = np.zeros(targets.shape, dtype=np.uint8) if explained is None else explained.flag[np.isin(explained.index, index)]
         return pd.DataFrame(
             {
                 "cell": np.int32(number),
@@ -214,6 +219,7 @@ class _Explained:
     """Of an explanation: cost, and for each (image, target) the flag and the completeness error (NaN where none is claimed)."""
 
     spent: dict[str, Any]
+    index: np.ndarray
     flag: np.ndarray
     completeness_error: np.ndarray
 
@@ -221,7 +227,9 @@ class _Explained:
     def of(artifact: Artifact) -> _Explained:
         flag = artifact.tensors["flag"].numpy()
         error = artifact.tensors.get("completeness_error")
-        return _Explained(_spent(artifact), flag, np.full(flag.shape, np.nan) if error is None else error.numpy())
+        return _Explained(
+            _spent(artifact), artifact.tensors["index"].numpy(), flag, np.full(flag.shape, np.nan) if error is None else error.numpy()
+        )
 
 
 def _spent(artifact: Artifact) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from xaibench import scoring
+from xaibench.budget import Budget
 from xaibench.component import ConfigurationError
 from xaibench.explaining import declared_passes
-from xaibench.grid import Cell, Grid
+from xaibench.grid import Cell, Entry, Grid
 from xaibench.identity import train_key
 from xaibench.problem import Dataset, Explainer, Model, Passes, Problem, Split, Training
 from xaibench.scoring import Metric
@@ -26,6 +27,9 @@ Status = Literal["cached", "to do", "skipped"]
 
 TRAINING_IMAGES = 50_000
 """How many training images a dataset is taken to have before it is read."""
+
+TEST_IMAGES = 10_000
+"""How many test images."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,18 @@ class Planned:
 
 def plan(grid: Grid, store: Store) -> list[Planned]:
     """The state of every cell; nothing is computed, and no data is read."""
-    return [_planned(cell, store) for cell in grid.cells()]
+    return [_planned(cell, grid.budget, store) for cell in grid.cells()]
+
+
+def cells(grid: Grid) -> Iterator[Cell]:
+    """All cells that the grid's budget allows, with as many images as it allows."""
+    for cell in grid.cells():
+        if grid.budget is None:
+            yield cell
+        elif not cell.unsupported:
+            sized, reason = _sized(cell, grid.budget)
+            if not reason:
+                yield sized
 
 
 def helpers(cells: Iterable[Planned]) -> dict[str, Training]:
@@ -100,37 +115,65 @@ def untrained(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Mod
         return model.build(shape, classes).eval().requires_grad_(False)
 
 
-def _planned(cell: Cell, store: Store) -> Planned:
-    dataset, model = cell.dataset.component, cell.model.component
-    key = cell.key()
-    reason = model.unsupported(dataset.shape, len(dataset.classes))
+def _planned(cell: Cell, budget: Budget | None, store: Store) -> Planned:
+    sized, reason = (cell, cell.unsupported) if budget is None or cell.unsupported else _sized(cell, budget)
+    key = sized.key()
     if reason:
-        return Planned(cell, key, "skipped", reason)
+        return Planned(sized, key, "skipped", reason)
     if store.has("evaluate", key):
-        return Planned(cell, key, "cached")
+        return Planned(sized, key, "cached")
+    reason, passes = _outlook(sized, sized.explain_on.component)
+    if not reason and sized.score_on is not None:
+        passes = passes[0], _outlook(sized, sized.score_on)[1][1]
+    return Planned(sized, key, "skipped" if reason else "to do", reason, *passes)
+
+
+def _sized(cell: Cell, budget: Budget) -> tuple[Cell, str]:
+    """The cell with the images that the budget allows, and why it must be skipped, or ""."""
+    on, classes = cell.explain_on, len(cell.dataset.component.classes)
+    few = budget.reduced(on.component)
+    reason, passes = _outlook(cell, few)
+    if reason:
+        return cell, reason
+    counts = few.most(classes, TEST_IMAGES), on.component.most(classes, TEST_IMAGES)
+    taken = (each.forward + each.backward for each in passes)
+    explained, scored = (budget.affords(each, *counts, most) for each, most in zip(taken, budget.most, strict=True))
+    if not explained or not scored:
+        stage, most = ("scoring", budget.scoring) if explained else ("explaining", budget.explaining)
+        return cell, f"{stage} takes too long even on {counts[0]} images: more than budget.{stage}={most} passes for each of {counts[1]}"
+    if explained < counts[1]:
+        return replace(cell, explain_on=Entry(on.name, few)), ""
+    return (replace(cell, score_on=few), "") if scored < counts[1] else (cell, "")
+
+
+def _outlook(cell: Cell, explain_on: ExplainOn) -> tuple[str, tuple[Passes, Passes]]:
+    """Why a cell must be skipped, or "", and the passes of explaining and scoring: from the architecture and the shapes alone."""
+    on = cell.dataset.component, cell.model.component, explain_on
     explainer, metric = cell.explainer.component, cell.metric.component
-    reason, *passes = _outlook(dataset, model, cell.explain_on.component, explainer, metric)
-    return Planned(cell, key, "skipped" if reason else "to do", reason, *passes)
+    mismatch = scoring.mismatch(metric, explainer)
+    reason, explaining = (mismatch, Passes()) if mismatch else _explaining(*on, explainer)
+    why, scored = (reason, Passes()) if reason else _scoring(*on, explainer, metric)
+    return why, (Passes(), Passes()) if why else (explaining, scored)
 
 
 @lru_cache(maxsize=100_000)
-def _outlook(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: Explainer, metric: Metric) -> tuple[str, Passes, Passes]:
-    """Why a cell must be skipped, or "", and the passes of explaining and scoring: from the architecture and the shapes alone."""
+def _explaining(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: Explainer) -> tuple[str, Passes]:
     problem = _blank(dataset, model, explain_on)
-    reason = scoring.unsupported(metric, explainer, problem)
-    return (
-        (reason, Passes(), Passes())
-        if reason
-        else ("", declared_passes(explainer, problem), scoring.declared_passes(metric, problem, explainer))
-    )
+    reason = explainer.unsupported(problem) or ""
+    return reason, Passes() if reason else declared_passes(explainer, problem)
+
+
+@lru_cache(maxsize=100_000)
+def _scoring(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: Explainer, metric: Metric) -> tuple[str, Passes]:
+    problem = _blank(dataset, model, explain_on)
+    reason = metric.unsupported(problem, explainer) or ""
+    return reason, Passes() if reason else scoring.declared_passes(metric, problem, explainer)
 
 
 @lru_cache(maxsize=4)
 def _blank(dataset: Dataset, model: Model, explain_on: ExplainOn) -> Problem:
     """A problem of the right shapes without content."""
-    classes = len(dataset.classes)
-    count = len(explain_on.indices) if explain_on.indices else explain_on.count or 10_000
-    count = min(count, explain_on.per_class * classes) if explain_on.per_class else count
+    classes, count = len(dataset.classes), explain_on.most(len(dataset.classes), TEST_IMAGES)
     zeros = torch.zeros(count, dtype=torch.int64)
     targets = explain_on.classes(zeros, torch.zeros(count, classes))
     return Problem(

@@ -97,9 +97,13 @@ class Metric(Component, Generic[Kind]):
 
 def unsupported(metric: Metric[Any], explainer: Explainer[Any], problem: Problem) -> str | None:
     """Why this metric cannot score the explanations that this explainer gives of a problem, or None."""
-    if metric.scores is not explainer.gives:
-        return f"scores {metric.scores.__name__.lower()}, and the explainer gives {explainer.gives.__name__.lower()}"
-    return explainer.unsupported(problem) or metric.unsupported(problem, explainer)
+    return mismatch(metric, explainer) or explainer.unsupported(problem) or metric.unsupported(problem, explainer)
+
+
+def mismatch(metric: Metric[Any], explainer: Explainer[Any]) -> str:
+    """Why this metric cannot score what this explainer gives, or ""."""
+    same = metric.scores is explainer.gives
+    return "" if same else f"scores {metric.scores.__name__.lower()}, and the explainer gives {explainer.gives.__name__.lower()}"
 
 
 def scored(metric: Metric[Any], problem: Problem, explanation: Attributions | Counterfactuals, rng: Rng) -> Scores:

@@ -72,6 +72,11 @@ class ExplainOn(Component):
             raise ConfigurationError(f"explain_on={self}: expected conditions that at least one test image meets")
         return chosen.sort().values
 
+    def most(self, classes: int, size: int) -> int:
+        """The most images that it can choose of a test set of this size."""
+        count = len(self.indices) if self.indices else min(self.count or size, size)
+        return min(count, self.per_class * classes) if self.per_class else count
+
     def classes(self, labels: Tensor, logits: Tensor) -> Tensor:
         """(B, T): the classes to explain for images with these labels (B,) and logits (B, K)."""
         classes, predicted = logits.shape[1], logits.argmax(1)

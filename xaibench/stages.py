@@ -22,7 +22,7 @@ from xaibench.perturb import logits
 from xaibench.problem import Arrays, Dataset, Problem, Training
 from xaibench.scoring import Metric, Scores, scored, unsupported
 from xaibench.seeding import Rng
-from xaibench.selection import background
+from xaibench.selection import ExplainOn, background
 from xaibench.store import Artifact, Store
 from xaibench.training import Trained, Trainer, fit, fit_by, load, of_class
 
@@ -135,22 +135,24 @@ class Stages:
 
         return self._stage("influence", influence_key(training, influence), compute)
 
-    def evaluate(self, explaining: Explaining, metric: Metric[Any]) -> Artifact:
-        """`values.NAME` (B, T), `curves.NAME` (B, T, S + 1), `fractions` (S + 1,), `index` and `targets`."""
+    def evaluate(self, explaining: Explaining, metric: Metric[Any], score_on: ExplainOn | None = None) -> Artifact:
+        """`values.NAME` (B, T), `curves.NAME` (B, T, S + 1), `fractions` (S + 1,), `index`, `targets`: of `score_on` or all images."""
 
         def compute() -> Artifact:
             explainer, training = explaining.explainer, explaining.training
             found = self.explain(explaining)
             why = partial(unsupported, metric, explainer)
-            problem = self._fit(self.problem(explaining, {}), why, metric.needs(training, explainer))
+            whole = self.problem(explaining, {})
+            rows = slice(None) if score_on is None else torch.isin(whole.index, self._rows(training, score_on)).cpu()
+            problem = self._fit(whole.take(rows), why, metric.needs(training, explainer))
             again = partial(_again, explaining, self._helpers(explainer.needs(training)))
-            explanation = payloads.restored(found.tensors, problem.images.device, again)
+            explanation = payloads.restored(found.tensors, problem.images.device, again).take(rows)
             rng = Rng(training.seed, explaining.draw, type(metric).__name__)
             with measure(problem.model, *problem.helpers.values()) as cost:
                 scores = scored(metric, problem, explanation, rng)
             return Artifact(_score_tensors(scores, problem), self._provenance(cost))
 
-        return self._stage("evaluate", evaluate_key(explaining, metric), compute)
+        return self._stage("evaluate", evaluate_key(explaining, metric, score_on), compute)
 
     def network(self, training: Training) -> nn.Module:
         """The trained network on the device, in eval mode."""
@@ -162,8 +164,7 @@ class Stages:
         """What is explained, on the device, with trained helpers."""
         training, explain_on, device = explaining.training, explaining.explain_on, self.runtime.torch_device()
         arrays, found = arrays_of(training.dataset), self.predict(training).tensors["logits"]
-        labels, predicted, seed = arrays.test.labels, found.argmax(1), training.dataset.subset_seed
-        rows = explain_on.rows(labels, predicted, seed)
+        labels, seed, rows = arrays.test.labels, training.dataset.subset_seed, self._rows(training, explain_on)
         network, masks = self.network(training), arrays.test_masks
         targets = explain_on.classes(labels[rows], found[rows])
         return Problem(
@@ -179,6 +180,11 @@ class Stages:
             training_data=arrays.train,
             chunk=chunk_size(network, training.dataset.shape, device),
         )
+
+    def _rows(self, training: Training, explain_on: ExplainOn) -> Tensor:
+        """Positions of the chosen images in the test set."""
+        labels, found = arrays_of(training.dataset).test.labels, self.predict(training).tensors["logits"]
+        return explain_on.rows(labels, found.argmax(1), training.dataset.subset_seed)
 
     def _trained(self, training: Training) -> Trained:
         """Fit the network to labels or images, altered or of one class alone where that is asked for, or by its own procedure."""

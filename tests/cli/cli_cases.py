@@ -129,6 +129,7 @@ class OutOfTree:
         importlib.invalidate_caches()
         keys.fingerprint.cache_clear()
         keys._facts.cache_clear()
+        keys._code.cache_clear()
 
     @property
     def flags(self) -> list[str]:

@@ -13,7 +13,7 @@ from xaibench.component import Component, build
 from xaibench.explainers.gradient import Gradient
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.problem import Family
-from xaibench.tracking import Tracker
+from xaibench.tracking.base import Tracker
 
 ALL = [(group, name) for group in GROUPS for name in [*names(group), *counterfactual(group)]]
 everyone = pytest.mark.parametrize(("group", "name"), ALL)

@@ -17,9 +17,10 @@ from xaibench.component import ConfigurationError, build
 from xaibench.grid import Entry, Grid
 from xaibench.pictures import Picture
 from xaibench.stages import Runtime
-from xaibench.tracking import Tracker
+from xaibench.tracking.base import Tracker
 
 PICTURE = "xaibench.pictures.Picture"
+BUDGET = "xaibench.budget.Budget"
 INFLUENCE = "xaibench.influence.analysis.Influence"
 FIGURES = (
     "curves",
@@ -86,7 +87,10 @@ def composed(request: Request) -> tuple[Grid, Settings]:
         seeds=_whole("seed", request, config),
         draws=_whole("draw", request, config),
         influences=_influences(config),
+        budget=_budget(config),
     )
+    if grid.budget is not None and len(grid.explain_on) > 1:
+        raise ConfigurationError("explain_on: expected one choice of images where there is a budget, which shortens it, got several")
     return grid, settings(config)
 
 
@@ -108,6 +112,7 @@ def of_job(config: DictConfig, choices: dict[str, str]) -> tuple[Grid, Settings]
         seeds=(int(config["seed"]),),
         draws=(int(config["draw"]),),
         influences=_influences(config),
+        budget=_budget(config),
     )
     return grid, settings(config)
 
@@ -139,6 +144,13 @@ def settings(config: DictConfig) -> Settings:
 def _influences(config: DictConfig) -> tuple[Entry[Any], ...]:
     asked = _plain(config, "influences")
     return tuple(Entry(name, build({"_target_": INFLUENCE} | fields, f"influences.{name}")) for name, fields in asked.items())
+
+
+def _budget(config: DictConfig) -> Any:
+    asked = config["budget"]
+    if not isinstance(asked, DictConfig | None):
+        raise ConfigurationError(f"budget={asked!r}: expected null, or fields such as {{scoring: 100}}")
+    return None if asked is None else build({"_target_": BUDGET} | _plain(config, "budget"), "budget")
 
 
 def _entries(choices: list[Choice], config: DictConfig, package: str) -> tuple[Entry[Any], ...]:

@@ -13,6 +13,7 @@ from rich.progress import track
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
 from xaibench.component import UserError
+from xaibench.planning import cells
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,9 +53,9 @@ def main(argv: list[str]) -> int:
 
     grid, settings = composed(request)
     results, console = Results(grid, Store(settings.store)), Console()
-    cells = list({cell.explaining: cell for cell in grid.cells()}.values())
+    chosen = list({cell.explaining: cell for cell in cells(grid)}.values())
     written, pictures = 0, []
-    for cell in track(cells, "export", console=console, disable=not console.is_terminal):
+    for cell in track(chosen, "export", console=console, disable=not console.is_terminal):
         found = _read(results, cell)
         if found is not None:
             folder = _folder(results, cell)
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> int:
     if options.png:
         with (options.out / "index.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *pictures])
-    absent = f"; {len(cells) - written} are not in {settings.store}" if written < len(cells) else ""
+    absent = f"; {len(chosen) - written} are not in {settings.store}" if written < len(chosen) else ""
     console.print(f"{written} explanations and {len(pictures)} pictures in {options.out}{absent}", highlight=False, soft_wrap=True)
     return 0
 

@@ -42,14 +42,18 @@ def skipped(cells: list[Planned]) -> list[str]:
     for item in cells:
         if item.status == "skipped":
             reasons.setdefault(item.reason, []).append(item)
-    texts = []
-    for reason, members in reasons.items():
-        explainers, metrics = (
-            ", ".join(dict.fromkeys(entry.name for entry in entries))
-            for entries in ([item.cell.explainer for item in members], [item.cell.metric for item in members])
-        )
-        texts.append(f"skipped {len(members)}: {metrics} of {explainers}: {reason}")
-    return texts
+    return [f"skipped {len(members)}: {'; '.join(_whose(members))}: {reason}" for reason, members in reasons.items()]
+
+
+def _whose(members: list[Planned]) -> list[str]:
+    """Which metrics of which explainers: metrics that are skipped for the same explainers together."""
+    explainers: dict[str, dict[str, None]] = {}
+    for item in members:
+        explainers.setdefault(item.cell.metric.name, {})[item.cell.explainer.name] = None
+    metrics: dict[tuple[str, ...], list[str]] = {}
+    for metric, names in explainers.items():
+        metrics.setdefault(tuple(names), []).append(metric)
+    return [f"{', '.join(those)} of {', '.join(names)}" for names, those in metrics.items()]
 
 
 def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:

@@ -41,6 +41,7 @@ def reduced(grid: Grid) -> Grid:
         seeds=(seed,),
         draws=grid.draws[:1],
         influences=_tiny(grid.influences)[:1],
+        budget=None,
     )
 
 

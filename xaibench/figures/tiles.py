@@ -26,6 +26,11 @@ def beside(image: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[np.uint8]
     return _enlarged([_rgb(image), colors]), limit
 
 
+def plain(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """An image (C, H, W) alone."""
+    return _enlarged([_rgb(image)])
+
+
 def colored(values: NDArray[Any]) -> tuple[NDArray[np.uint8], float]:
     """A map (H, W) alone, and the end of its scale, in the same colors."""
     colors, limit = _colors(values)
