@@ -72,7 +72,7 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     scores = results.scores()
     if len(scores):
-        scores.to_parquet(folder / SCORES, index=False)
+        scores.to_parquet(folder / SCORES, index=False, compression="zstd", compression_level=9)
         results.costs().to_csv(folder / "cost.csv", index=False, float_format="%.4g")
         results.quality().to_csv(folder / QUALITY, index=False, float_format="%.4g")
         results.curves().to_parquet(folder / CURVES, index=False)
