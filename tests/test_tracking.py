@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 import wandb
@@ -56,6 +57,19 @@ class Mirrored:
     def runs(self) -> list[Path]:
         """W&B's folders."""
         return sorted((self.folder.parent / "wandb").glob("offline-run-*"))
+
+    def image(self, at: int) -> np.ndarray:
+        """An image of the test set."""
+        found: np.ndarray = Digits().load().test.images[at].numpy()
+        return found
+
+    def map(self, explainer: str, at: int) -> np.ndarray:
+        """An explainer's map of an image, for its first target."""
+        (cell,) = (cell for cell, _ in self.results.found if cell.explainer.name == explainer)
+        explained = self.results.store.read("explain", explain_key(cell.explaining)[0])
+        assert explained is not None
+        found: np.ndarray = explained.tensors["values"][explained.tensors["index"].tolist().index(at), 0].double().sum(dim=0).numpy()
+        return found
 
     def markers(self) -> dict[Path, str]:
         return {path: path.read_text() for path in sorted((self.folder.parent / "wandb").glob("*.json"))}
@@ -188,8 +202,10 @@ def test_the_study_has_a_row_for_each_image_with_every_explainers_map(mirrored: 
     assert len(content["data"]) == 8
     for at, label, guess, sure, *pictures in content["data"]:
         assert (label, guess, sure) == (str(labels[at]), str(predicted[at]), pytest.approx(float(probability[at])))
-        assert len({item["path"] for item in pictures}) == 3
-        assert all(places[item["path"]].stat().st_size for item in pictures)
+        image = mirrored.image(at)
+        maps = [tiles.colored(mirrored.map(name, at))[0] for name in ("gradient", "random")]
+        for item, expected in zip(pictures, [tiles.plain(image), *maps], strict=True):
+            np.testing.assert_array_equal(np.asarray(PIL.Image.open(places[item["path"]])), expected)
 
 
 def test_configuration_holds_every_field_and_summary_the_means(mirrored: Mirrored, read: dict[str, tuple[Path, Records]]) -> None:

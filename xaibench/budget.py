@@ -32,12 +32,15 @@ class Budget(Component):
         """The passes that an image may take, in explaining and in scoring."""
         return self.explaining, self.scoring
 
-    def affords(self, passes: int, few: int, count: int, most: int) -> int:
-        """On how many of `count` images, when `few` of them take so many passes and each may take `most`: all, `few`, or 0."""
-        return count if passes <= few * most else few if passes <= count * most else 0
-
     def reduced(self, explain_on: ExplainOn) -> ExplainOn:
         """The first `images` images of a choice."""
         if explain_on.indices is not None:
             return replace(explain_on, indices=tuple(sorted(set(explain_on.indices))[: self.images]))
         return replace(explain_on, count=min(self.images, explain_on.count or self.images))
+
+
+def affords(passes: int, few: int, count: int, most: int) -> int:
+    """On how many of `count` images, when `few` of them take so many passes and each may take `most`: all, `few`, or 0."""
+    if passes <= few * most:
+        return count
+    return few if passes <= count * most else 0

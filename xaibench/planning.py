@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from xaibench import scoring
-from xaibench.budget import Budget
+from xaibench.budget import Budget, affords
 from xaibench.component import ConfigurationError
 from xaibench.explaining import declared_passes
 from xaibench.grid import Cell, Entry, Grid
@@ -137,7 +137,7 @@ def _sized(cell: Cell, budget: Budget) -> tuple[Cell, str]:
         return cell, reason
     counts = few.most(classes, TEST_IMAGES), on.component.most(classes, TEST_IMAGES)
     taken = (each.forward + each.backward for each in passes)
-    explained, scored = (budget.affords(each, *counts, most) for each, most in zip(taken, budget.most, strict=True))
+    explained, scored = (affords(each, *counts, most) for each, most in zip(taken, budget.most, strict=True))
     if not explained or not scored:
         stage, most = ("scoring", budget.scoring) if explained else ("explaining", budget.explaining)
         return cell, f"{stage} takes too long even on {counts[0]} images: more than budget.{stage}={most} passes for each of {counts[1]}"

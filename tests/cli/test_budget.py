@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xaibench.budget import Budget
+from xaibench.budget import Budget, affords
 from xaibench.selection import ExplainOn
 
 GIVEN = ("-m", "model=linear", "seed=0,1", "explainer=gradient,integrated_gradients", "explain_on.count=20", "explain_on.targets=[0,3]")
@@ -82,6 +82,13 @@ def test_scores_are_those_of_the_same_images_without_a_budget(bench):
     assert notes["gradient", "max_sensitivity"] == "two seeds"
 
 
+def test_a_budget_without_fields_has_its_defaults(bench):
+    given = ("explainer=integrated_gradients", "metric=[deletion,infidelity]", "explain_on.count=60", "explainer.steps=10500")
+    (item, _) = bench.plan(*given, "budget={}")
+    assert (item.status, item.cell.explain_on.component.count) == ("to do", 50)
+    assert bench.plan(*given)[0].cell.explain_on.component.count == 60
+
+
 def test_a_second_run_finds_everything(limited):
     outcome = limited.run(*GIVEN, METRICS, *SCORING, "study=limited")
     assert "0 done, 10 cached, 6 skipped" in outcome.out
@@ -104,6 +111,32 @@ def test_an_explainer_that_takes_more_explains_fewer_images(bench):
     assert {item.cell.explainer.name for item in skipped if item.status == "skipped"} == {"integrated_gradients"}
 
 
+EMPTY = '''
+from dataclasses import dataclass, replace
+
+from xaibench.explainers.gradient import Gradient
+
+
+@dataclass(frozen=True)
+class Empty(Gradient):
+    """Says nothing of every other image of the test set."""
+
+    def __call__(self, problem, rng):
+        found = super().__call__(problem, rng)
+        return replace(found, values=found.values * (problem.index % 2)[:, None, None, None, None])
+'''
+
+
+def test_what_is_wrong_with_a_map_stays_with_its_image(bench, out_of_tree):
+    out_of_tree.add("explainer", "empty", "empty_explainer.Empty", EMPTY)
+    given = (*out_of_tree.flags, "model=linear", "explainer=empty", "metric=infidelity", "+budget.scoring=400", "+budget.images=5")
+    assert bench.run(*given).status == 0
+    scores = long(bench, "sweep")
+    assert scores["index"].nunique() == 5
+    assert set(scores["index"] % 2) == {0, 1}
+    assert (scores["flag"] == np.where(scores["index"] % 2, "", "all zero")).all()
+
+
 @pytest.mark.parametrize(
     ("on", "expected"),
     [
@@ -117,10 +150,9 @@ def test_the_first_images_of_any_choice(on, expected):
 
 
 def test_what_is_afforded_depends_on_the_passes_of_one_image():
-    budget = Budget()
-    assert budget.most == (20_000, 20_000)
-    assert [budget.affords(passes, 50, 500, 100) for passes in (0, 5_000, 5_001, 50_000, 50_001)] == [500, 500, 50, 50, 0]
-    assert [budget.affords(passes, 50, 50, 100) for passes in (5_000, 5_001)] == [50, 0]
+    assert Budget().most == (20_000, 20_000)
+    assert [affords(passes, 50, 500, 100) for passes in (0, 5_000, 5_001, 50_000, 50_001)] == [500, 500, 50, 50, 0]
+    assert [affords(passes, 50, 50, 100) for passes in (5_000, 5_001)] == [50, 0]
 
 
 @pytest.mark.parametrize(
