@@ -111,10 +111,10 @@ def test_layouts_that_cannot_be(rows, columns, told):
         Layout(rows, columns)
 
 
-def comparison(**p):
+def comparison(trainer="adam", **p):
     """Pairwise tests on the digits' deletion, by the pair's names."""
     rows = [dict(zip(("first", "second"), pair.split("_"), strict=True)) | {"p_holm": value} for pair, value in p.items()]
-    return pd.DataFrame(rows).assign(dataset="digits", model="conv_8", metric="deletion[steps=10]")
+    return pd.DataFrame(rows).assign(dataset="digits", model="conv_8", trainer=trainer, metric="deletion[steps=10]")
 
 
 def test_scores_that_do_not_differ_from_the_best_are_marked():
@@ -132,9 +132,10 @@ def test_scores_that_do_not_differ_from_the_best_are_marked():
     assert plain(control.rows[2].cells[0]) == "0.7000 ± 0 (†)"
 
 
-def test_tests_that_do_not_tell_trainers_apart_mark_nothing():
+def test_tests_are_those_of_one_trainer():
     several = pd.concat([grid(), grid().assign(trainer="sgd")])
-    assert not any(block.notes for block in blocks(several, extras=Extras(comparison(lime_ig=0.5))))
+    found = blocks(several, extras=Extras(comparison("sgd", lime_ig=0.5)))
+    assert [block.title.names for block in found if block.notes] == [("digits", "conv_8", "sgd")]
 
 
 def costs():

@@ -73,8 +73,8 @@ class Extras:
     Attributes
     ----------
     comparison
-        Pairwise tests: `dataset`, `model`, `metric`, `first`, `second`, `p_holm`. Headline scores that do not differ significantly
-        from the best of their explainers get a mark.
+        Pairwise tests: `dataset`, `model`, `trainer`, `metric`, `first`, `second`, `p_holm`. Headline scores that do not differ
+        significantly from the best of their explainers get a mark.
     costs
         Of explaining one image: `dataset`, `model`, `trainer`, `explainer` and `COSTS`, as columns beside each explainer.
     """
@@ -125,22 +125,19 @@ def _compare(records: list[Record], comparison: pd.DataFrame) -> None:
     """Tell each record whether it is the best of the explainers, and whether it does not differ from the best."""
     tests: dict[tuple[str, ...], float] = {}
     for found in comparison.to_dict("records"):
-        place = (found["dataset"], found["model"], found["metric"])
+        place = _names(found, ("dataset", "model", "trainer", "metric"))
         tests[(*place, found["first"], found["second"])] = tests[(*place, found["second"], found["first"])] = found["p_holm"]
     rivals: dict[tuple[str, ...], list[Record]] = {}
-    trainers: dict[tuple[str, ...], set[str]] = {}
     for record in records:
         rivals.setdefault(_names(record, ("dataset", "model", "trainer", "metric", "score")), []).append(record)
-        trainers.setdefault(_names(record, ("dataset", "model")), set()).add(record["trainer"])
     for members in rivals.values():
         best = _best(members)
         if best is None:
             continue
-        tested = _names(members[0], ("dataset", "model", "metric"))
+        tested = _names(members[0], ("dataset", "model", "trainer", "metric"))
         for record in members:
             record["best"] = record["family"] != "control" and _rounded(record["mean"]) == _rounded(best["mean"])
-            if len(trainers[tested[:2]]) == 1:  # the tests do not tell trainers apart
-                record["equal"] = tests.get((*tested, best["explainer"], record["explainer"]), 0.0) >= LEVEL
+            record["equal"] = tests.get((*tested, str(best["explainer"]), str(record["explainer"])), 0.0) >= LEVEL
 
 
 def _best(records: Iterable[Record]) -> Record | None:

@@ -22,6 +22,7 @@ from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.figures import classifier, curves
 from xaibench.figures.quality import quality
 from xaibench.figures.ranking import ranking
+from xaibench.layout import Extras
 from xaibench.longtable import Results
 from xaibench.metric_quality import markdown, metric_quality
 from xaibench.operator_agreement import OPERATOR, operator_agreement
@@ -150,8 +151,10 @@ def load_claims(folder: Path) -> pd.DataFrame:
 
 def _scores(scores: pd.DataFrame, folder: Path, figures: tuple[str, ...]) -> None:
     """The table of the scores, and what else is asked for of them."""
+    if "comparison" in figures:
+        significance.write(scores, folder)
     table = aggregate(scores)
-    write(table, folder)
+    write(table, folder, extras=Extras(significance.read(folder)))
     if "ranking" in figures:
         for metric, part in table[table["score"] == "value"].groupby("metric", sort=True):
             ranking(part, folder / f"ranking-{file_name(str(metric))}.png")
@@ -159,8 +162,6 @@ def _scores(scores: pd.DataFrame, folder: Path, figures: tuple[str, ...]) -> Non
         found = by_class(scores)
         found.to_csv(folder / "by_class.csv", index=False, float_format="%.4g")
         (folder / "by_class.md").write_text(of_classes(found), encoding="utf-8")
-    if "comparison" in figures:
-        significance.write(scores, folder)
 
 
 def _metric_quality(folder: Path) -> None:

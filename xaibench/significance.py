@@ -15,12 +15,13 @@ from xaibench.paired import CLASSIFIER, Scored, scored_tables
 from xaibench.pictures import file_name
 
 FORMAT = "%.4g"
+PAIRS = "comparison.parquet"
 
 
 def write(scores: pd.DataFrame, folder: Path) -> None:
     """Write what there is to say of the long table's scores.
 
-    ``comparison.parquet`` (every pair, see `comparison.pairs`), ``comparison.md``, ``ranks.csv``, a critical-difference diagram for each
+    `PAIRS` (every pair, see `comparison.pairs`), ``comparison.md``, ``ranks.csv``, a critical-difference diagram for each
     metric, ``stability_ranks.csv``, ``stability.csv`` and ``.md``, where there are several explainers; ``metric_agreement.csv`` and
     ``.md``, where there are several metrics; ``variance.csv`` and ``.md``, where there are several seeds.
     """
@@ -29,7 +30,7 @@ def write(scores: pd.DataFrame, folder: Path) -> None:
     ranked = [ranks(one, table) for one, table in zip(scored, compared, strict=True) if len(table)]
     if any(len(one) for one in ranked):
         every, found = pd.concat(compared, ignore_index=True), pd.concat(ranked, ignore_index=True)
-        every.to_parquet(folder / "comparison.parquet", index=False)
+        every.to_parquet(folder / PAIRS, index=False)
         found.to_csv(folder / "ranks.csv", index=False, float_format=FORMAT)
         (folder / "comparison.md").write_text(markdown(every, found), encoding="utf-8")
         for metric, part in found.groupby("metric", sort=True):
@@ -44,6 +45,11 @@ def write(scores: pd.DataFrame, folder: Path) -> None:
         split = variance.variance(scores)
         split.to_csv(folder / "variance.csv", index=False, float_format=FORMAT)
         (folder / "variance.md").write_text(variance.markdown(split), encoding="utf-8")
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The compared pairs that a study's folder holds, see `comparison.pairs`; empty where it holds none."""
+    return pd.read_parquet(folder / PAIRS) if (folder / PAIRS).is_file() else pd.DataFrame()
 
 
 def _stability(classifiers: list[list[Scored]], folder: Path) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xaibench import significance
 from xaibench.component import ConfigurationError
 from xaibench.layout import AXES, COSTS, Extras
 from xaibench.longtable import labels
 from xaibench.tables import FACTS, KEYS, PLACES
 
-SCORES, COST, COMPARISON = "scores.parquet", "cost.csv", "comparison.parquet"
+SCORES, COST = "scores.parquet", "cost.csv"
 PARTS = {
     "dataset": ("dataset", "explain_on"),
     "model": ("model",),
@@ -83,8 +84,7 @@ class Study:
 
     def comparison(self) -> pd.DataFrame:
         """Pairwise tests of its explainers, if there are any."""
-        path = self.folder / COMPARISON
-        return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+        return significance.read(self.folder)
 
 
 def gathered(studies: Sequence[Study], wanted: Filter, costs: bool = False) -> tuple[pd.DataFrame, Extras]:

@@ -11,7 +11,7 @@ import pandas as pd
 from xaibench.blocks import natural
 from xaibench.explaining import PAIR_FLAGS
 from xaibench.formats import latex, markdown
-from xaibench.layout import blocks
+from xaibench.layout import Extras, blocks
 from xaibench.stats import crossed_interval
 
 VERSION = 1
@@ -66,13 +66,14 @@ def aggregate(long: pd.DataFrame) -> pd.DataFrame:
     return result.assign(higher_is_better=pd.Series(directions, dtype=object))
 
 
-def write(aggregated: pd.DataFrame, folder: Path, stem: str = "table") -> list[Path]:
+def write(aggregated: pd.DataFrame, folder: Path, stem: str = "table", extras: Extras | None = None) -> list[Path]:
     """Write ``stem.csv`` (every number, ten digits), ``stem.md`` and ``stem.tex`` (booktabs; headline scores), and give their paths.
 
-    The best mean of each metric among explainers that are not controls is bold. The same scores give the same bytes.
+    The best mean of each metric among explainers that are not controls is bold, and what does not differ significantly from it has a
+    dagger where the extras hold pairwise tests. The same scores give the same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made = blocks(aggregated)
+    made = blocks(aggregated, extras=extras)
     csv = aggregated.to_csv(index=False, float_format="%.10g", lineterminator="\n")
     texts = {"csv": csv, "md": markdown(made), "tex": latex(made)}
     paths = [folder / f"{stem}.{suffix}" for suffix in texts]

@@ -8,6 +8,8 @@ import pandas as pd
 import safetensors.numpy
 
 from xaibench.cli.request import conf_folder
+from xaibench.comparison import pairs
+from xaibench.paired import scored_tables
 from xaibench.report import sprites
 from xaibench.report.study import Study
 from xaibench.tables import aggregate, write
@@ -54,6 +56,8 @@ def make(folder: Path, long: pd.DataFrame | None = None, explainers: dict[str, s
     long = scores(explainers, METRICS) if long is None else long
     long.to_parquet(folder / "scores.parquet", index=False)
     write(aggregate(long), folder)
+    compared = [pairs(one) for one in scored_tables(long)]
+    pd.concat(compared, ignore_index=True).to_parquet(folder / "comparison.parquet", index=False)
     curves(["digits"], ["cnn"], explainers, ["deletion"], points=5).to_parquet(folder / "curves.parquet", index=False)
     costs(["digits"], ["cnn"], explainers).to_csv(folder / "cost.csv", index=False)
     gallery(folder, ["digits-cnn"], explainers, images=6, side=4)

@@ -10,7 +10,7 @@ from xaibench.blocks import plain
 from xaibench.layout import Layout, blocks
 from xaibench.report import charts
 from xaibench.report.classifiers import accuracies, reports
-from xaibench.report.leaderboard import BEST, CLEAR, boards, clear, leaders
+from xaibench.report.leaderboard import BEST, CLEAR, beside_controls, better, boards, leaders
 from xaibench.report.methods import Method, methods
 from xaibench.report.sheets import claims, provenance, sheets
 from xaibench.report.summary import summary
@@ -58,7 +58,7 @@ def test_controls_come_last_and_directions_are_signs(folder):
     assert found.metrics == {name: METRICS[name] for name in ("sparseness", "deletion", "insertion")}
 
 
-def test_leaders_beat_the_control_by_their_intervals(folder):
+def test_leaders_beat_the_control(folder):
     found = leaders(study(folder))
     assert [(one.metric, one.explainer, one.control, one.verdict) for one in found] == [
         ("deletion", "saliency", "random", "yes"),
@@ -83,7 +83,7 @@ def test_the_summary_says_what_the_numbers_say(folder):
         "Explained: 12 images of digits.",
     ]
     assert found["Which explainers lead"] == [
-        "On digits / cnn saliency leads 2 of 2 metrics. In 2 of 2 the leader's 95 % interval lies clear of the best control's."
+        "On digits / cnn saliency leads 2 of 2 metrics. In 2 of 2 the leader is significantly better than the best control, image by image."
     ]
     assert (
         "cnn has 90.00 % test accuracy on digits (95 % interval 85.00 to 95.00; 3 seeds, 50 test images); published: 91.00 %"
@@ -142,19 +142,37 @@ def test_agreement_is_spearmans_with_lower_is_better_turned(folder):
 
 
 @pytest.mark.parametrize(
-    ("ends", "control", "higher", "verdict"),
+    ("low", "high", "p", "verdict"),
     [
-        ((0.5, 0.7), (0.2, 0.4), True, True),
-        ((0.5, 0.7), (0.2, 0.4), False, False),
-        ((0.3, 0.5), (0.2, 0.4), True, None),  # they overlap
-        ((0.1, 0.3), (0.2, 0.4), False, None),
-        ((0.1, 0.15), (0.2, 0.4), True, False),
-        ((float("nan"), float("nan")), (0.2, 0.4), True, None),
+        (0.1, 0.3, 0.049, True),
+        (-0.3, -0.1, 0.049, False),
+        (0.1, 0.3, 0.051, None),  # image by image it may be chance
+        (-0.1, 0.3, 0.001, None),  # with other seeds it may be none
+        (float("nan"), float("nan"), 0.001, None),
+        (0.1, 0.3, float("nan"), None),
     ],
 )
-def test_a_leader_is_clear_of_a_control_where_the_intervals_do_not_overlap(ends, control, higher, verdict):
-    rows = [{"low": low, "high": high, "higher_is_better": higher} for low, high in (ends, control)]
-    assert clear(*rows) is verdict
+def test_better_takes_both_the_interval_and_the_test(low, high, p, verdict):
+    assert better("lime", "random", {("lime", "random"): (low, high, p)}) is verdict
+    assert better("lime", "random", {}) is None
+
+
+def test_a_pair_is_found_in_either_order_and_turned_with_it(folder):
+    found = beside_controls(study(folder))
+    table = pd.read_parquet(folder / "comparison.parquet")
+    (row,) = table[(table["metric"] == "deletion") & (table["first"] == "gradient") & (table["second"] == "random")].to_dict("records")
+    own = found["digits", "cnn", "deletion"]
+    assert own["gradient", "random"] == (row["low"], row["high"], row["p_holm"])
+    assert own["random", "gradient"] == (-row["high"], -row["low"], row["p_holm"])
+    assert ("gradient", "saliency") not in own  # no control
+
+
+def test_without_tests_nothing_is_compared_with_controls(folder):
+    (folder / "comparison.parquet").unlink()
+    found = study(folder)
+    assert {one.verdict for one in leaders(found)} == {"not compared"}
+    assert not any(cell[2] & CLEAR for cell in cells(boards(found)[0], found).values())
+    assert "significantly" not in " ".join(summary(found, leaders(found), [])["Which explainers lead"])
 
 
 def test_agreement_that_the_study_measured_is_taken(folder):

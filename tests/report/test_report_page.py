@@ -21,7 +21,19 @@ def sections(page: str) -> set[str]:
     return set(re.findall(r'<section id="([a-z]+)"', page))
 
 
-EVERYTHING = {"summary", "leaderboard", "curves", "cost", "agreement", "gallery", "classifiers", "claims", "methods", "provenance"}
+EVERYTHING = {
+    "summary",
+    "leaderboard",
+    "curves",
+    "cost",
+    "agreement",
+    "comparison",
+    "gallery",
+    "classifiers",
+    "claims",
+    "methods",
+    "provenance",
+}
 
 
 def test_every_part_is_there(tmp_path):
@@ -37,7 +49,8 @@ def test_every_part_is_there(tmp_path):
         (["claims.csv"], {"claims"}),
         (["gallery.safetensors"], {"gallery"}),
         (["cost.csv"], {"cost"}),
-        (["scores.parquet", "table.csv"], {"leaderboard", "curves", "cost", "agreement", "methods"}),
+        (["comparison.parquet"], {"comparison"}),
+        (["scores.parquet", "table.csv", "comparison.parquet"], {"leaderboard", "curves", "cost", "agreement", "comparison", "methods"}),
         (["classifiers.csv"], {"classifiers"}),
     ],
 )
@@ -52,7 +65,7 @@ def test_one_explainer_and_one_metric(tmp_path):
     explainers = {"lime": "perturbation"}
     page = render(study(make(tmp_path / "study", scores(explainers, {"deletion": METRICS["deletion"]}), explainers)))
     assert "There is no control in this study" in page
-    assert sections(page) == EVERYTHING - {"agreement"}
+    assert sections(page) == EVERYTHING - {"agreement", "comparison"}
 
 
 def test_hostile_names_are_text(tmp_path):

@@ -100,10 +100,10 @@ def ranks(study: Study) -> list[dict[str, Any]]:
         return []
     places = {name: place for place, name in enumerate(study.explainers)}
     found = []
-    for (dataset, model, metric), part in table.groupby(["dataset", "model", "metric"], sort=True):
+    for (*title, metric), part in table.groupby([*study.keys, "metric"], sort=True):
         rows = part.sort_values("mean_rank", kind="stable").to_dict("records")
         known = [[places[row["explainer"]], short(row["mean_rank"], 4), row["groups"]] for row in rows if row["explainer"] in places]
-        found.append({"title": [dataset, model], "metric": str(metric), "rows": known})
+        found.append({"title": title, "metric": str(metric), "rows": known})
     return found
 
 
@@ -116,10 +116,10 @@ def comparisons(study: Study) -> list[dict[str, Any]]:
     if table.empty:
         return []
     places = {name: place for place, name in enumerate(study.explainers)}
-    groups = list(table.groupby(["dataset", "model", "metric"], sort=True))
+    groups = list(table.groupby([*study.keys, "metric"], sort=True))
     most = max(1, PAIRS // len(groups))
     found = []
-    for (dataset, model, metric), part in groups:
+    for (*title, metric), part in groups:
         differ = part[part["p_holm"] < SIGNIFICANT]
         shown = differ.iloc[(differ["effect"] - 0.5).abs().argsort(kind="stable")[::-1][:most]]
         numbers = ["difference", "low", "high", "effect", "p_holm"]
@@ -129,7 +129,7 @@ def comparisons(study: Study) -> list[dict[str, Any]]:
             if row["first"] in places and row["second"] in places
         ]
         sizes = {"pairs": len(part), "significant": len(differ), "images": int(part["images"].max())}
-        found.append({"title": [dataset, model], "metric": str(metric), **sizes, "rows": rows})
+        found.append({"title": title, "metric": str(metric), **sizes, "rows": rows})
     return found
 
 

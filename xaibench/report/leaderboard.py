@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from xaibench.blocks import Block, Cell, number, plain
+from xaibench.comparison import ALPHA
 from xaibench.layout import Layout, blocks
 from xaibench.report.study import Study
 
 BEST, CLEAR = 1, 2
-"""Bits of a cell: best of its metric among explainers that are no controls; interval on the better side of the best control's."""
+"""Bits of a cell: best of its metric among explainers that are no controls; better than the best control, see `better`."""
 
 Record = dict[str, Any]
+Tests = dict[tuple[str, str], tuple[float, float, float]]
+"""By pair, how much better the first is: the ends of the interval, and Holm's p-value."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Leader:
     explainer, score, control, control_score
         Names and ``mean ± half-width``; `control` is empty where none has a score.
     verdict
-        ``yes`` if the leader's interval lies clear of the best control's on the better side, ``no`` if on the other, else ``undecided``.
+        Whether the leader is `better` than the best control: ``yes``, ``no`` (it is worse), ``undecided``, or ``not compared``; empty
+        where there is no control.
     """
 
     title: tuple[str, ...]
@@ -49,14 +53,14 @@ def boards(study: Study) -> list[dict[str, Any]]:
     """
     places = {name: place for place, name in enumerate(study.explainers)}
     metrics = {name: place for place, name in enumerate(study.metrics)}
-    found = []
+    found, tested = [], beside_controls(study)
     for block, records in _blocks(study):
         names = [head.names[0] for head in block.columns]
         controls = {name: best_control(records, name) for name in names}
         rows = []
         for row in block.rows:
             cells = [
-                _cell(cell, records[row.head.names[0], name], controls[name]) if cell else None
+                _cell(cell, records[row.head.names[0], name], controls[name], tested.get((*block.title.names, name), {})) if cell else None
                 for cell, name in zip(row.cells, names, strict=True)
             ]
             rows.append([places[row.head.names[0]], cells])
@@ -68,7 +72,7 @@ def boards(study: Study) -> list[dict[str, Any]]:
 
 def leaders(study: Study) -> list[Leader]:
     """Who leads each metric that has a direction, classifier by classifier; metrics without a defined score are left out."""
-    found = []
+    found, tested = [], beside_controls(study)
     for block, records in _blocks(study):
         for metric, arrow in ((head.names[0], head.arrow) for head in block.columns):
             rivals = [row for (_, name), row in records.items() if name == metric and row["family"] != "control"]
@@ -76,7 +80,7 @@ def leaders(study: Study) -> list[Leader]:
             if best is None:
                 continue
             control = best_control(records, metric)
-            verdict = "" if control is None else {True: "yes", False: "no", None: "undecided"}[clear(best, control)]
+            verdict = "" if control is None else _verdict(best, control, tested.get((*block.title.names, metric)))
             name, score = ("", "") if control is None else (control["explainer"], _text(control))
             found.append(
                 Leader(block.title.names, metric, best["metric_family"], arrow, best["explainer"], _text(best), name, score, verdict)
@@ -90,11 +94,37 @@ def best_control(records: dict[tuple[str, str], Record], metric: str) -> Record 
     return _best(controls, controls[0]["higher_is_better"]) if controls and controls[0]["higher_is_better"] is not None else None
 
 
-def clear(row: Record, control: Record) -> bool | None:
-    """Whether a score's interval lies on the better (True) or worse (False) side of a control's; None where they overlap or are unknown."""
-    ends = [(one["low"], one["high"]) if one["higher_is_better"] else (-one["high"], -one["low"]) for one in (row, control)]
-    (low, high), (control_low, control_high) = ends
-    return True if low > control_high else False if high < control_low else None
+def beside_controls(study: Study) -> dict[tuple[str, ...], Tests]:
+    """The study's compared pairs of an explainer and a control, by classifier and metric."""
+    found: dict[tuple[str, ...], Tests] = {}
+    table = study.comparison
+    if table.empty:
+        return found
+    controls = {name for name, family in study.explainers.items() if family == "control"}
+    chosen = table[table["first"].isin(controls) != table["second"].isin(controls)]
+    columns = [*study.keys, "metric", "first", "second", "low", "high", "p_holm"]
+    for *place, first, second, low, high, p in chosen[columns].itertuples(index=False, name=None):
+        own = found.setdefault(tuple(map(str, place)), {})
+        own[first, second], own[second, first] = (low, high, p), (-high, -low, p)
+    return found
+
+
+def better(explainer: str, control: str, tested: Tests) -> bool | None:
+    """Whether an explainer is better (True) or worse (False) than a control, image by image; None where that is not decided.
+
+    It is where the 95 % interval of the mean difference (images crossed with seeds) is clear of 0, and Wilcoxon's signed rank test over
+    images, by Holm among all pairs of the table, finds a difference.
+    """
+    low, high, p = tested.get((explainer, control), (-math.inf, math.inf, 1.0))
+    if not p < ALPHA:
+        return None
+    return True if low > 0 else False if high < 0 else None
+
+
+def _verdict(best: Record, control: Record, tested: Tests | None) -> str:
+    if tested is None:
+        return "not compared"
+    return {True: "yes", False: "no", None: "undecided"}[better(best["explainer"], control["explainer"], tested)]
 
 
 def _blocks(study: Study) -> Iterator[tuple[Block, dict[tuple[str, str], Record]]]:
@@ -112,11 +142,11 @@ def _best(rows: list[Record], higher: bool) -> Record | None:
     return (max if higher else min)(defined, key=lambda row: row["mean"]) if defined else None
 
 
-def _cell(cell: Cell, row: Record, control: Record | None) -> list[Any]:
-    better = control is not None and row["family"] != "control" and clear(row, control) is True
+def _cell(cell: Cell, row: Record, control: Record | None, tested: Tests) -> list[Any]:
+    beats = control is not None and row["family"] != "control" and better(row["explainer"], control["explainer"], tested) is True
     mean = None if math.isnan(row["mean"]) else row["mean"]
     bare = Cell(cell.mean, cell.half, cell.exponent, cell.best, ())
-    return [mean, plain(bare), BEST * cell.best + CLEAR * better, " ".join(cell.marks)]
+    return [mean, plain(bare), BEST * cell.best + CLEAR * beats, " ".join(cell.marks)]
 
 
 def _text(row: Record) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet
 import yaml
 
+from xaibench import significance
 from xaibench.blocks import natural
 
 NAMES = ("dataset", "model", "trainer", "explainer", "metric", "score", "family", "metric_family", "first", "second", "class", "influence")
@@ -95,8 +96,7 @@ class Study:
     @cached_property
     def comparison(self) -> pd.DataFrame:
         """Pairs of explainers, see `comparison.pairs`."""
-        path = self.folder / "comparison.parquet"
-        return self._named(pd.read_parquet(path)) if path.is_file() else pd.DataFrame()
+        return self._named(significance.read(self.folder))
 
     @cached_property
     def images(self) -> dict[str, int]:

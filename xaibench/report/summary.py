@@ -86,9 +86,9 @@ def _leading(found: list[Leader]) -> list[str]:
         texts = [f"On {where} {listed(first)} {verb} {most} of {count(len(found), 'metric')}{each}."]
     judged = {verdict: [one.metric for one in found if one.verdict == verdict] for verdict in ("yes", "no", "undecided")}
     if total := sum(map(len, judged.values())):
-        texts.append(f"In {len(judged['yes'])} of {total} the leader's 95 % interval lies clear of the best control's.")
-        texts += [f"The best control lies clearly ahead in {_few(judged['no'])}."] if judged["no"] else []
-        texts += [f"The intervals overlap in {_few(judged['undecided'])}."] if judged["undecided"] else []
+        texts.append(f"In {len(judged['yes'])} of {total} the leader is significantly better than the best control, image by image.")
+        texts += [f"The best control is significantly better in {_few(judged['no'])}."] if judged["no"] else []
+        texts += [f"It is undecided in {_few(judged['undecided'])}."] if judged["undecided"] else []
     return [" ".join(texts)]
 
 
