@@ -100,6 +100,21 @@ def test_a_device_that_does_not_exist(bench):
     check_refused(bench, ["runtime.device='abacus'", "expected auto, cpu"], "runtime.device=abacus")
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("trainer: {epochs: 1}", ["experiment=mine: trainer stands outside grid", "grid: {trainer: NAME, trainer.FIELD: VALUE}"]),
+        ("explainer:\n  steps: 2", ["explainer stands outside grid"]),
+        ("defaults: [{override /trainer: gpu}]", ["trainer stands outside grid"]),
+        ("figurs: []", ["experiment=mine: figurs", "did you mean 'figures'"]),
+    ],
+)
+def test_a_study_file_that_would_not_do_what_it_says(bench, out_of_tree, content, told):
+    (out_of_tree.conf / "experiment").mkdir()
+    (out_of_tree.conf / "experiment" / "mine.yaml").write_text(f"# @package _global_\nstudy: mine\ngrid: {{dataset: digits}}\n{content}\n")
+    check_refused(bench, told, *out_of_tree.flags, "experiment=mine")
+
+
 def test_a_model_that_gives_nan(bench, out_of_tree):
     out_of_tree.add("model", "not_finite", "not_finite_model.NotFinite", NOT_FINITE)
     check_refused(bench, ["model=not_finite", "finite logits", "NaN"], *out_of_tree.flags, "model=not_finite")

@@ -16,6 +16,7 @@ import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.default_element import GroupDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -168,9 +169,23 @@ class Request:
         if not names or names[-1] == "null":
             return []
         _check("experiment", names[-1], self.loader.get_group_options("experiment"))
-        grid = study_content(self.loader, names[-1]).get("grid", {})
+        content = study_content(self.loader, names[-1])
+        self._check_study(names[-1], content)
+        grid = content.get("grid", {})
         lines = [f"~{key}" if value is None else f"{key}={_as_sweep(value)}" for key, value in grid.items()]
         return self._parsed(lines)
+
+    def _check_study(self, name: str, content: dict[str, Any]) -> None:
+        """Refuse what a study's file says outside `grid` though it is of the grid, and what nothing reads."""
+        found = self.loader.repository.load_config(config_path=f"experiment/{name}")
+        defaults = (found and found.defaults_list) or ()
+        chosen = [str(item.group).lstrip("/") for item in defaults if isinstance(item, GroupDefault)]
+        for key in [*content, *chosen]:
+            if key in GROUPS:
+                told = f"{key}: NAME, {key}.FIELD: VALUE"
+                raise ConfigurationError(f"experiment={name}: {key} stands outside grid; expected it inside, as in grid: {{{told}}}")
+        for key in content:
+            _check("experiment", key, [*self._top_level(), "grid"], f"experiment={name}: {key}")
 
     def _choices(self, group: str) -> list[Choice]:
         names, fields = self._default(group), []
