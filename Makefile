@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: quickstart test lint install
+.PHONY: quickstart test reproduce lint install
 .DEFAULT_GOAL := quickstart
 
 quickstart: .venv/installed  ## A real benchmark on the embedded digits: tables and figures in results/quickstart/
@@ -10,6 +10,9 @@ quickstart: .venv/installed  ## A real benchmark on the embedded digits: tables 
 
 test: .venv/installed  ## All tests but the full-size studies
 	.venv/bin/pytest
+
+reproduce: .venv/installed  ## The smallest study from nothing, each number beside the committed one
+	.venv/bin/xaibench reproduce quickstart --fresh
 
 lint: .venv/installed  ## Style and types
 	.venv/bin/ruff check .

@@ -9,7 +9,7 @@ from scipy import stats as reference
 from xaibench.stats import ONE_IMAGE, ONE_SEED, TWO_SEEDS, crossed_interval, images_needed, resampled_interval, wilson_interval
 
 
-def simulated(images: int, seeds: int, seed_sd: float, runs: int = 2000) -> np.ndarray:
+def simulated(images: int, seeds: int, seed_sd: float, runs: int = 5000) -> np.ndarray:
     """(images, seeds, runs) scores with true mean 0: image sd 1, residual sd .5."""
     rng = np.random.default_rng([images, seeds, int(10 * seed_sd)])
     scores = rng.standard_normal((images, seeds, runs))
@@ -78,11 +78,11 @@ def test_one_image_is_the_t_interval_over_seeds():
 
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("images", [50, 500])
-@pytest.mark.parametrize("seed_sd", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("seed_sd", [0.0, 0.1, 0.2, 0.3])
 def test_coverage(images, seeds, seed_sd):
     scores = simulated(images, seeds, seed_sd)
     found = crossed_interval(scores)
-    assert 0.92 <= ((found.low <= 0) & (found.high >= 0)).mean() <= 0.98
+    assert 0.92 <= ((found.low <= 0) & (found.high >= 0)).mean() <= 0.97
     if seed_sd == 0.3:  # the mutant: without the seed's variance the same check fails
         assert pooled_coverage(scores) < 0.92
 
