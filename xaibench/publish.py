@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from xaibench import influence_agreement, influence_maps, influence_pixels, significance
+from xaibench import influence_agreement, influence_maps, influence_pixels, significance, standings
 from xaibench import pictures as explained
 from xaibench.by_class import by_class
 from xaibench.by_class import markdown as of_classes
@@ -29,6 +31,7 @@ from xaibench.operator_agreement import OPERATOR, operator_agreement
 from xaibench.operator_agreement import markdown as of_operators
 from xaibench.pictures import Picture, file_name
 from xaibench.report import gallery, methods
+from xaibench.studies import costs
 from xaibench.tables import aggregate, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
@@ -73,7 +76,7 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     scores = results.scores()
     if len(scores):
-        scores.to_parquet(folder / SCORES, index=False, compression="zstd", compression_level=9)
+        _to_parquet(scores, folder / SCORES)
         results.costs().to_csv(folder / "cost.csv", index=False, float_format="%.4g")
         results.quality().to_csv(folder / QUALITY, index=False, float_format="%.4g")
         results.curves().to_parquet(folder / CURVES, index=False)
@@ -98,7 +101,7 @@ def publish(
     checked = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
     if claims:
         checked.to_csv(folder / CLAIMS, index=False, float_format="%.6g")
-    (folder / PROVENANCE).write_text(json.dumps(_provenance(results), indent=1))
+    (folder / PROVENANCE).write_text(json.dumps(_provenance(results) | {"figures": list(figures)}, indent=1))
     draw(folder, (*figures, "pictures"))
     return checked
 
@@ -142,6 +145,12 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
             classifier.confusion_matrix(counts.loc[names, names].to_numpy(), names, folder / f"confusion_matrix{name}.png")
 
 
+def drawn(folder: Path, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The figures that a study's folder was written with; all that are known, where that was not noted."""
+    noted = json.loads((folder / PROVENANCE).read_text(encoding="utf-8")).get("figures")
+    return known if noted is None else (*noted, "pictures")
+
+
 def load_claims(folder: Path) -> pd.DataFrame:
     """The checked claims of a study's folder."""
     texts = dict.fromkeys(("topic", "dataset", "model", "explainer", "claim", "expected", "holds", "note"), str)
@@ -149,12 +158,23 @@ def load_claims(folder: Path) -> pd.DataFrame:
     return found.assign(holds=pd.Series([{"True": True, "False": False}.get(text) for text in found["holds"]], dtype=object))
 
 
+def _to_parquet(scores: pd.DataFrame, path: Path) -> None:
+    """The long table in few bytes: names as dictionaries, and values byte by byte, as their exponents are alike."""
+    names = [name for name in map(str, scores) if name != "value"]
+    table, encoding = pa.Table.from_pandas(scores, preserve_index=False), {"value": "BYTE_STREAM_SPLIT"}
+    pq.write_table(table, path, compression="zstd", compression_level=9, use_dictionary=names, column_encoding=encoding)
+
+
 def _scores(scores: pd.DataFrame, folder: Path, figures: tuple[str, ...]) -> None:
     """The table of the scores, and what else is asked for of them."""
     if "comparison" in figures:
         significance.write(scores, folder)
-    table = aggregate(scores)
-    write(table, folder, extras=Extras(significance.read(folder)))
+    table, compared = aggregate(scores), significance.read(folder)
+    write(table, folder, extras=Extras(compared))
+    standing = standings.standings(table, compared, costs(folder, scores)) if "comparison" in figures else pd.DataFrame()
+    if len(standing):
+        standing.to_csv(folder / f"{standings.STEM}.csv", index=False, float_format="%.4g")
+        (folder / f"{standings.STEM}.md").write_text(standings.markdown(standing), encoding="utf-8")
     if "ranking" in figures:
         for metric, part in table[table["score"] == "value"].groupby("metric", sort=True):
             ranking(part, folder / f"ranking-{file_name(str(metric))}.png")

@@ -72,19 +72,24 @@ class Study:
         return found
 
     def costs(self) -> pd.DataFrame:
-        """Passes and seconds of explaining one image, by data set, model, trainer and explainer: one row for each seed and draw."""
-        path, place = self.folder / COST, ["dataset", "model", "trainer", "explainer", "seed", "draw"]
-        if not path.is_file():
-            return pd.DataFrame()
-        found = pd.read_csv(path)
-        images = self.scores.groupby(place, observed=True)["index"].nunique().rename("images").reset_index()
-        images = images.astype(dict.fromkeys(place[:4], str))
-        found = found[found["stage"] == "explain"].merge(images, on=place)
-        return found.assign(**{name: found[name] / found["images"] for name in COSTS})[[*place[:4], *COSTS]]
+        """What its explanations cost, see `costs`."""
+        return costs(self.folder, self.scores)
 
     def comparison(self) -> pd.DataFrame:
         """Pairwise tests of its explainers, if there are any."""
         return significance.read(self.folder)
+
+
+def costs(folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
+    """Passes and seconds of explaining one image, by data set, model, trainer and explainer: one row for each seed and draw."""
+    path, place = folder / COST, ["dataset", "model", "trainer", "explainer", "seed", "draw"]
+    if not path.is_file():
+        return pd.DataFrame()
+    found = pd.read_csv(path)
+    images = scores.groupby(place, observed=True)["index"].nunique().rename("images").reset_index()
+    images = images.astype(dict.fromkeys(place[:4], str))
+    found = found[found["stage"] == "explain"].merge(images, on=place)
+    return found.assign(**{name: found[name] / found["images"] for name in COSTS})[[*place[:4], *COSTS]]
 
 
 def gathered(studies: Sequence[Study], wanted: Filter, costs: bool = False) -> tuple[pd.DataFrame, Extras]:

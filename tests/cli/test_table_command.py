@@ -162,3 +162,9 @@ def test_a_file_has_the_format_of_its_name_and_the_folder_stays_as_it_is(table, 
     assert {path: path.read_bytes() for path in table.folder.rglob("*") if path.is_file()} == before
     assert table("first", "--out", str(tmp_path / "table.txt")) == ""
     assert "gradient" in (tmp_path / "table.txt").read_text()
+
+
+def test_a_study_is_drawn_again_with_its_own_figures(table):
+    before = {path.name: path.read_bytes() for path in (table.folder / "first").iterdir()}
+    table("first")
+    assert {path.name: path.read_bytes() for path in (table.folder / "first").iterdir()} == before

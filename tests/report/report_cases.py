@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import safetensors.numpy
 
+from xaibench import standings
 from xaibench.cli.request import conf_folder
 from xaibench.comparison import pairs
 from xaibench.paired import scored_tables
@@ -56,8 +57,10 @@ def make(folder: Path, long: pd.DataFrame | None = None, explainers: dict[str, s
     long = scores(explainers, METRICS) if long is None else long
     long.to_parquet(folder / "scores.parquet", index=False)
     write(aggregate(long), folder)
-    compared = [pairs(one) for one in scored_tables(long)]
-    pd.concat(compared, ignore_index=True).to_parquet(folder / "comparison.parquet", index=False)
+    compared = pd.concat([pairs(one) for one in scored_tables(long)], ignore_index=True)
+    compared.to_parquet(folder / "comparison.parquet", index=False)
+    if len(standing := standings.standings(aggregate(long), compared, pd.DataFrame())):
+        standing.to_csv(folder / "standings.csv", index=False)
     curves(["digits"], ["cnn"], explainers, ["deletion"], points=5).to_parquet(folder / "curves.parquet", index=False)
     costs(["digits"], ["cnn"], explainers).to_csv(folder / "cost.csv", index=False)
     gallery(folder, ["digits-cnn"], explainers, images=6, side=4)

@@ -10,7 +10,7 @@ from xaibench.blocks import plain
 from xaibench.layout import Layout, blocks
 from xaibench.report import charts
 from xaibench.report.classifiers import accuracies, reports
-from xaibench.report.leaderboard import BEST, CLEAR, beside_controls, better, boards, leaders
+from xaibench.report.leaderboard import BEST, CLEAR, boards, leaders
 from xaibench.report.methods import Method, methods
 from xaibench.report.sheets import claims, provenance, sheets
 from xaibench.report.summary import summary
@@ -139,32 +139,6 @@ def test_agreement_is_spearmans_with_lower_is_better_turned(folder):
             expected = stats.spearmanr(signs[0] * table[a], signs[1] * table[b]).statistic
             assert found["rows"][row][column] == round(100 * expected)
     assert set(listed) == set(names)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "p", "verdict"),
-    [
-        (0.1, 0.3, 0.049, True),
-        (-0.3, -0.1, 0.049, False),
-        (0.1, 0.3, 0.051, None),  # image by image it may be chance
-        (-0.1, 0.3, 0.001, None),  # with other seeds it may be none
-        (float("nan"), float("nan"), 0.001, None),
-        (0.1, 0.3, float("nan"), None),
-    ],
-)
-def test_better_takes_both_the_interval_and_the_test(low, high, p, verdict):
-    assert better("lime", "random", {("lime", "random"): (low, high, p)}) is verdict
-    assert better("lime", "random", {}) is None
-
-
-def test_a_pair_is_found_in_either_order_and_turned_with_it(folder):
-    found = beside_controls(study(folder))
-    table = pd.read_parquet(folder / "comparison.parquet")
-    (row,) = table[(table["metric"] == "deletion") & (table["first"] == "gradient") & (table["second"] == "random")].to_dict("records")
-    own = found["digits", "cnn", "deletion"]
-    assert own["gradient", "random"] == (row["low"], row["high"], row["p_holm"])
-    assert own["random", "gradient"] == (-row["high"], -row["low"], row["p_holm"])
-    assert ("gradient", "saliency") not in own  # no control
 
 
 def test_without_tests_nothing_is_compared_with_controls(folder):

@@ -23,6 +23,7 @@ def sections(page: str) -> set[str]:
 
 EVERYTHING = {
     "summary",
+    "standings",
     "leaderboard",
     "curves",
     "cost",
@@ -50,6 +51,7 @@ def test_every_part_is_there(tmp_path):
         (["gallery.safetensors"], {"gallery"}),
         (["cost.csv"], {"cost"}),
         (["comparison.parquet"], {"comparison"}),
+        (["standings.csv"], {"standings"}),
         (["scores.parquet", "table.csv", "comparison.parquet"], {"leaderboard", "curves", "cost", "agreement", "comparison", "methods"}),
         (["classifiers.csv"], {"classifiers"}),
     ],
@@ -65,7 +67,7 @@ def test_one_explainer_and_one_metric(tmp_path):
     explainers = {"lime": "perturbation"}
     page = render(study(make(tmp_path / "study", scores(explainers, {"deletion": METRICS["deletion"]}), explainers)))
     assert "There is no control in this study" in page
-    assert sections(page) == EVERYTHING - {"agreement", "comparison"}
+    assert sections(page) == EVERYTHING - {"agreement", "comparison", "standings"}
 
 
 def test_hostile_names_are_text(tmp_path):

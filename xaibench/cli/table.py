@@ -78,9 +78,9 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
 
 def _draw(folder: Path, without: bool) -> None:
     from xaibench.cli.compose import FIGURES
-    from xaibench.publish import draw
+    from xaibench.publish import draw, drawn
 
-    draw(folder, () if without else FIGURES)
+    draw(folder, () if without else drawn(folder, FIGURES))
 
 
 def _console() -> Console:

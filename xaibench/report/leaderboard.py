@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from xaibench.blocks import Block, Cell, number, plain
-from xaibench.comparison import ALPHA
 from xaibench.layout import Layout, blocks
 from xaibench.report.study import Study
+from xaibench.standings import Record, Tests, best, better, tests
 
 BEST, CLEAR = 1, 2
-"""Bits of a cell: best of its metric among explainers that are no controls; better than the best control, see `better`."""
-
-Record = dict[str, Any]
-Tests = dict[tuple[str, str], tuple[float, float, float]]
-"""By pair, how much better the first is: the ends of the interval, and Holm's p-value."""
+"""Bits of a cell: best of its metric among explainers that are no controls; better than the best control (`standings.better`)."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +27,8 @@ class Leader:
     explainer, score, control, control_score
         Names and ``mean ± half-width``; `control` is empty where none has a score.
     verdict
-        Whether the leader is `better` than the best control: ``yes``, ``no`` (it is worse), ``undecided``, or ``not compared``; empty
-        where there is no control.
+        Whether the leader is better than the best control (`standings.better`): ``yes``, ``no`` (it is worse), ``undecided``, or
+        ``not compared``; empty where there is no control.
     """
 
     title: tuple[str, ...]
@@ -53,7 +49,7 @@ def boards(study: Study) -> list[dict[str, Any]]:
     """
     places = {name: place for place, name in enumerate(study.explainers)}
     metrics = {name: place for place, name in enumerate(study.metrics)}
-    found, tested = [], beside_controls(study)
+    found, tested = [], _tests(study)
     for block, records in _blocks(study):
         names = [head.names[0] for head in block.columns]
         controls = {name: best_control(records, name) for name in names}
@@ -72,59 +68,35 @@ def boards(study: Study) -> list[dict[str, Any]]:
 
 def leaders(study: Study) -> list[Leader]:
     """Who leads each metric that has a direction, classifier by classifier; metrics without a defined score are left out."""
-    found, tested = [], beside_controls(study)
+    found, tested = [], _tests(study)
     for block, records in _blocks(study):
         for metric, arrow in ((head.names[0], head.arrow) for head in block.columns):
             rivals = [row for (_, name), row in records.items() if name == metric and row["family"] != "control"]
-            best = _best(rivals, arrow == "↑") if arrow else None
-            if best is None:
+            leader = best(rivals, arrow == "↑") if arrow else None
+            if leader is None:
                 continue
             control = best_control(records, metric)
-            verdict = "" if control is None else _verdict(best, control, tested.get((*block.title.names, metric)))
+            verdict = "" if control is None else _verdict(leader, control, tested.get((*block.title.names, metric)))
             name, score = ("", "") if control is None else (control["explainer"], _text(control))
-            found.append(
-                Leader(block.title.names, metric, best["metric_family"], arrow, best["explainer"], _text(best), name, score, verdict)
-            )
+            known = block.title.names, metric, leader["metric_family"], arrow, leader["explainer"], _text(leader)
+            found.append(Leader(*known, name, score, verdict))
     return found
 
 
 def best_control(records: dict[tuple[str, str], Record], metric: str) -> Record | None:
     """The best control by a metric, or None where there is none, or no direction."""
     controls = [row for (_, name), row in records.items() if name == metric and row["family"] == "control"]
-    return _best(controls, controls[0]["higher_is_better"]) if controls and controls[0]["higher_is_better"] is not None else None
+    return best(controls, controls[0]["higher_is_better"]) if controls and controls[0]["higher_is_better"] is not None else None
 
 
-def beside_controls(study: Study) -> dict[tuple[str, ...], Tests]:
-    """The study's compared pairs of an explainer and a control, by classifier and metric."""
-    found: dict[tuple[str, ...], Tests] = {}
-    table = study.comparison
-    if table.empty:
-        return found
-    controls = {name for name, family in study.explainers.items() if family == "control"}
-    chosen = table[table["first"].isin(controls) != table["second"].isin(controls)]
-    columns = [*study.keys, "metric", "first", "second", "low", "high", "p_holm"]
-    for *place, first, second, low, high, p in chosen[columns].itertuples(index=False, name=None):
-        own = found.setdefault(tuple(map(str, place)), {})
-        own[first, second], own[second, first] = (low, high, p), (-high, -low, p)
-    return found
+def _tests(study: Study) -> dict[tuple[str, ...], Tests]:
+    return tests(study.comparison, [name for name, family in study.explainers.items() if family == "control"], study.keys)
 
 
-def better(explainer: str, control: str, tested: Tests) -> bool | None:
-    """Whether an explainer is better (True) or worse (False) than a control, image by image; None where that is not decided.
-
-    It is where the 95 % interval of the mean difference (images crossed with seeds) is clear of 0, and Wilcoxon's signed rank test over
-    images, by Holm among all pairs of the table, finds a difference.
-    """
-    low, high, p = tested.get((explainer, control), (-math.inf, math.inf, 1.0))
-    if not p < ALPHA:
-        return None
-    return True if low > 0 else False if high < 0 else None
-
-
-def _verdict(best: Record, control: Record, tested: Tests | None) -> str:
+def _verdict(leader: Record, control: Record, tested: Tests | None) -> str:
     if tested is None:
         return "not compared"
-    return {True: "yes", False: "no", None: "undecided"}[better(best["explainer"], control["explainer"], tested)]
+    return {True: "yes", False: "no", None: "undecided"}[better(leader["explainer"], control["explainer"], tested)]
 
 
 def _blocks(study: Study) -> Iterator[tuple[Block, dict[tuple[str, str], Record]]]:
@@ -135,11 +107,6 @@ def _blocks(study: Study) -> Iterator[tuple[Block, dict[tuple[str, str], Record]
     for block in blocks(study.table, Layout(width=None)):
         own = [row for row in rows if tuple(row[key] for key in keys) == block.title.names]
         yield block, {(str(row["explainer"]), str(row["metric"])): {str(key): value for key, value in row.items()} for row in own}
-
-
-def _best(rows: list[Record], higher: bool) -> Record | None:
-    defined = [row for row in rows if not math.isnan(row["mean"])]
-    return (max if higher else min)(defined, key=lambda row: row["mean"]) if defined else None
 
 
 def _cell(cell: Cell, row: Record, control: Record | None, tested: Tests) -> list[Any]:

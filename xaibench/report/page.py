@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from xaibench import standings
 from xaibench.component import ConfigurationError
 from xaibench.figures import style
 from xaibench.report import charts, counterfactuals, figures, gallery
@@ -137,7 +138,7 @@ def _data(study: Study) -> dict[str, Any]:
 
 def _texts(study: Study, found: list[dict[str, Any]]) -> dict[str, Any]:
     """What the template writes."""
-    lead = leaders(study)
+    lead, standing = leaders(study), study.csv(standings.STEM)
     explainers, metrics = methods(study)
     heads, rows = accuracies(study)
     general = list(dict.fromkeys(text for one in found for text in one["general"]))
@@ -151,6 +152,8 @@ def _texts(study: Study, found: list[dict[str, Any]]) -> dict[str, Any]:
         "reports": reports(study),
         "claims": claims(study),
         "sheets": sheets(study),
+        "standings": standings.sheet(standing) if len(standing) else None,
+        "standings_note": standings.NOTE,
         "explainers": explainers,
         "metrics": metrics,
         "provenance": provenance(study),

@@ -1,0 +1,158 @@
+"""Explainers beside the best control: by how many metrics, on how many classifiers, they are better than what ignores the classifier."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from xaibench.blocks import natural
+from xaibench.comparison import ALPHA
+from xaibench.paired import CLASSIFIER
+from xaibench.problem import Family
+
+STEM = "standings"
+CONTROL, FIRST = Family.CONTROL.value, Family.FAITHFULNESS.value
+
+Record = dict[str, Any]
+Tests = dict[tuple[str, str], tuple[float, float, float]]
+"""By pair: how much better the first is, as the ends of the interval, and Holm's p-value."""
+
+NOTE = """On how many pairs of a metric and a classifier an explainer is significantly better than the best control and, in brackets, worse.
+The best control is the one with the best mean of all that ignore the classifier. Better: image by image, the 95 % interval of the mean
+difference (images crossed with seeds) lies above 0, and Wilcoxon's signed rank test with Holm's correction over all pairs of explainers
+finds a difference (5 %). Place: among the explainers by their means, 0 for the first and 1 for the last, mean over metrics and
+classifiers. Passes: forward and backward, to explain one image. Sorted by faithfulness."""
+
+
+def tests(comparison: pd.DataFrame, controls: Iterable[str], keys: Sequence[str]) -> dict[tuple[str, ...], Tests]:
+    """The compared pairs of an explainer and a control, in both orders, by what the keys name, and metric.
+
+    Parameters
+    ----------
+    comparison
+        As `comparison.pairs` gives it, or empty.
+    controls
+        Which explainers are controls.
+    keys
+        The columns that name a trained classifier.
+    """
+    found: dict[tuple[str, ...], Tests] = {}
+    if comparison.empty:
+        return found
+    known = set(controls)
+    chosen = comparison[comparison["first"].isin(known) != comparison["second"].isin(known)]
+    columns = [*keys, "metric", "first", "second", "low", "high", "p_holm"]
+    for *place, first, second, low, high, p in chosen[columns].itertuples(index=False, name=None):
+        own = found.setdefault(tuple(map(str, place)), {})
+        own[first, second], own[second, first] = (low, high, p), (-high, -low, p)
+    return found
+
+
+def better(explainer: str, control: str, tested: Tests) -> bool | None:
+    """Whether an explainer is better (True) or worse (False) than a control, image by image; None where that is not decided.
+
+    It is where the 95 % interval of the mean difference (images crossed with seeds) is clear of 0, and Wilcoxon's signed rank test over
+    images, by Holm among all pairs of the table, finds a difference.
+    """
+    low, high, p = tested.get((explainer, control), (-math.inf, math.inf, 1.0))
+    if not p < ALPHA:
+        return None
+    return True if low > 0 else False if high < 0 else None
+
+
+def best(rows: Iterable[Record], higher: bool) -> Record | None:
+    """The row with the best defined `mean`, if there is one."""
+    defined = [row for row in rows if not math.isnan(row["mean"])]
+    return (max if higher else min)(defined, key=lambda row: row["mean"]) if defined else None
+
+
+def standings(table: pd.DataFrame, comparison: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """Each explainer that is no control, beside the best control, by family of metrics.
+
+    Parameters
+    ----------
+    table
+        As `tables.aggregate` gives it: headline scores that have a direction are counted.
+    comparison
+        The study's pairs.
+    costs
+        Of explaining one image, see `studies.costs`.
+
+    Returns
+    -------
+    DataFrame
+        `explainer`, `family`; `passes` for each image, forward and backward, mean over the classifiers; `metric_family`; `compared`,
+        (metric, classifier) pairs on which both it and a control have a score; `better` and `worse`, how many of these, see `better`;
+        `place`, by its mean among all explainers that are no controls, 0 for the first to 1 for the last, mean over all pairs with
+        two or more. Empty where there is no control.
+    """
+    scored = table[(table["score"] == "value") & table["higher_is_better"].notna()]
+    known = tests(comparison, scored.loc[scored["family"] == CONTROL, "explainer"].unique(), CLASSIFIER)
+    rows: list[Record] = []
+    for place, part in scored.groupby([*CLASSIFIER, "metric"], sort=True, observed=True):
+        rows += _beside(part.to_dict("records"), known.get(tuple(map(str, place)), {}))
+    if not any(row["compared"] for row in rows):
+        return pd.DataFrame()
+    counts = {"compared": "sum", "better": "sum", "worse": "sum", "place": "mean"}
+    found = pd.DataFrame(rows).groupby(["explainer", "family", "metric_family"], sort=False).agg(counts).reset_index()
+    spent = costs.groupby("explainer")[["forward", "backward"]].mean().sum(axis=1).to_dict() if len(costs) else {}
+    found.insert(2, "passes", found["explainer"].map(spent).astype(float))
+    return found.sort_values(["metric_family", "explainer"], key=lambda names: names.map(natural), kind="stable", ignore_index=True)
+
+
+def _beside(records: list[Any], tested: Tests) -> list[Record]:
+    """Of one metric and classifier."""
+    higher = bool(records[0]["higher_is_better"])
+    rivals = [row for row in records if row["family"] != CONTROL and not math.isnan(row["mean"])]
+    control = best((row for row in records if row["family"] == CONTROL), higher)
+    ranks = stats.rankdata([-row["mean"] if higher else row["mean"] for row in rivals])
+    found = []
+    for row, rank in zip(rivals, ranks, strict=True):
+        verdict = better(row["explainer"], control["explainer"], tested) if control else None
+        names = {name: row[name] for name in ("explainer", "family", "metric_family")}
+        numbers = {"compared": int(control is not None), "better": int(verdict is True), "worse": int(verdict is False)}
+        found.append(names | numbers | {"place": (rank - 1) / (len(rivals) - 1) if len(rivals) > 1 else np.nan})
+    return found
+
+
+def ordered(found: pd.DataFrame) -> list[str]:
+    """Explainers by how often they are better than the best control in faithfulness, or in all where that is not measured."""
+    chosen = found[found["metric_family"] == FIRST] if (found["metric_family"] == FIRST).any() else found
+    sums = chosen.groupby("explainer")[["compared", "better", "worse"]].sum()
+    share = (sums["better"] / sums["compared"].clip(lower=1)).to_dict()
+    loss = (sums["worse"] / sums["compared"].clip(lower=1)).to_dict()
+    return sorted(found["explainer"].unique(), key=lambda name: (-share.get(name, -1.0), loss.get(name, 2.0), natural(name)))
+
+
+def sheet(found: pd.DataFrame) -> tuple[list[str], list[list[tuple[str, float]]]]:
+    """Heads and rows of the table, in its order: each cell's text, and the number to sort it by (NaN where it has none)."""
+    families = sorted(found["metric_family"].unique(), key=lambda name: (name != FIRST, name))
+    heads = ["explainer", "family", "passes", f"place in {families[0]}", *families]
+    by_name = found.set_index(["explainer", "metric_family"]).to_dict("index")
+    rows = []
+    for name in ordered(found):
+        own = {family: by_name[name, family] for family in families if (name, family) in by_name}
+        first = next(iter(own.values()))
+        numbers = [(first["passes"], "{:,.0f}"), (own[families[0]]["place"] if families[0] in own else math.nan, "{:.2f}")]
+        known = [(name, math.nan), (first["family"], math.nan)]
+        known += [("" if math.isnan(value) else shape.format(value), value) for value, shape in numbers]
+        rows.append(known + [_counted(own[one]) if one in own else ("", math.nan) for one in families])
+    return heads, rows
+
+
+def _counted(one: Any) -> tuple[str, float]:
+    if not one["compared"]:
+        return "", math.nan
+    return f"{one['better']} ({one['worse']}) of {one['compared']}", one["better"] / one["compared"]
+
+
+def markdown(found: pd.DataFrame) -> str:
+    """The table of `standings`, a row for each explainer."""
+    heads, rows = sheet(found)
+    lines = [NOTE, "", f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * (len(heads) - 2)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(text for text, _ in row)} |" for row in rows), ""])
