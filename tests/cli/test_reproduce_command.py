@@ -10,6 +10,7 @@ from xaibench.cli.compose import composed
 from xaibench.cli.request import Request, conf_folder
 from xaibench.cli.smoke import BUDGETS, reduced
 from xaibench.component import Component
+from xaibench.problem import Family
 
 STUDY = """# @package _global_
 study: again
@@ -126,7 +127,8 @@ def sizes(component: Component):
 def test_every_study_has_a_tiny_version(study):
     grid, _ = composed(Request([f"experiment={study}"]))
     small = reduced(grid)
-    assert len(small.seeds) == len(small.draws) == len(small.models) == len(small.datasets) == len(small.explain_on) == 1
+    assert small.seeds == grid.seeds[:2]
+    assert len(small.draws) == len(small.models) == len(small.datasets) == len(small.explain_on) == 1
     assert len(small.explainers) <= 3
     assert len(small.metrics) <= 2
     assert small.trainers[0].component.epochs == 1
@@ -141,3 +143,5 @@ def test_every_study_has_a_tiny_version(study):
     ]
     assert too_much == []
     assert len(set(small.explainers)) == len(small.explainers)
+    controls = [[entry for entry in one.explainers if entry.component.family is Family.CONTROL] for one in (grid, small)]
+    assert bool(controls[1]) == bool(controls[0])  # what is made beside controls is made

@@ -10,8 +10,9 @@ from typing import Any
 
 from xaibench.component import Component, ConfigurationError
 from xaibench.grid import Entry, Grid
+from xaibench.problem import Family
 
-EXPLAINERS, METRICS, IMAGES, BACKGROUND = 3, 2, 4, 10
+SEEDS, EXPLAINERS, METRICS, IMAGES, BACKGROUND = 2, 3, 2, 4, 10
 
 BUDGETS = {
     **dict.fromkeys(("epochs", "randomizations", "repeats"), 1),
@@ -23,8 +24,8 @@ BUDGETS = {
 
 
 def reduced(grid: Grid) -> Grid:
-    """One classifier of one seed, at most three explainers and two metrics, four images, and tiny budgets."""
-    dataset, model, trainer, seed = next(grid.classifiers())
+    """One network with at most two seeds, three explainers and two metrics, on four images, with tiny budgets."""
+    dataset, model, trainer, _ = next(grid.classifiers())
     on = grid.explain_on[0]
     count, indices = min(on.component.count or IMAGES, IMAGES), on.component.indices
     few = dataclasses.replace(
@@ -38,7 +39,7 @@ def reduced(grid: Grid) -> Grid:
         explain_on=(Entry(on.name, few),),
         explainers=_spread(_tiny(grid.explainers)),
         metrics=_tiny(grid.metrics)[:METRICS],
-        seeds=(seed,),
+        seeds=grid.seeds[:SEEDS],
         draws=grid.draws[:1],
         influences=_tiny(grid.influences)[:1],
         budget=None,
@@ -46,7 +47,7 @@ def reduced(grid: Grid) -> Grid:
 
 
 def kinds(folder: Path) -> dict[str, tuple[str, ...]]:
-    """The study's files but pictures, and the columns of those that have columns; fields of components are not told."""
+    """The study's files but pictures and page, and the columns of those that have columns; fields of components are not told."""
     import pandas as pd
     import pyarrow.parquet
 
@@ -56,7 +57,7 @@ def kinds(folder: Path) -> dict[str, tuple[str, ...]]:
             found[path.name] = tuple(pd.read_csv(path, nrows=0).columns)
         elif path.suffix == ".parquet":
             found[path.name] = tuple(sorted(name for name in pyarrow.parquet.read_schema(path).names if "." not in name))
-        elif path.suffix != ".png":
+        elif path.suffix not in (".png", ".html"):
             found[path.name] = ()
     return found
 
@@ -80,7 +81,8 @@ def _tiny(entries: tuple[Entry[Any], ...]) -> tuple[Entry[Any], ...]:
 
 
 def _spread(entries: tuple[Entry[Any], ...]) -> tuple[Entry[Any], ...]:
-    """The first, the middle and the last explainer: neighbors are of one kind."""
+    """The first, the middle and the last explainer, with controls last: neighbors are of one kind."""
+    entries = tuple(sorted(entries, key=lambda entry: entry.component.family is Family.CONTROL))
     places = range(EXPLAINERS) if len(entries) <= EXPLAINERS else (i * (len(entries) - 1) // (EXPLAINERS - 1) for i in range(EXPLAINERS))
     return tuple(entries[place] for place in places if place < len(entries))
 
