@@ -93,7 +93,7 @@ def test_smoke_tells_other_files_and_columns_but_no_numbers(study):
     move(bench)
     outcome = reproduce("--smoke")
     assert outcome.status == 0, outcome.out + outcome.err
-    assert "6 done, 0 cached" in outcome.out
+    assert "12 done, 0 cached" in outcome.out
     assert bench.written() == stored
     path = bench.results / "again" / "cost.csv"
     pd.read_csv(path).drop(columns="forward").to_csv(path, index=False)
