@@ -24,6 +24,9 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+DAMAGED = (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError)
+"""What reading a damaged result raises."""
+
 PAYLOAD, SPEC, PROVENANCE = "payload.safetensors", "spec.json", "provenance.json"
 
 log = logging.getLogger(__name__)
@@ -70,7 +73,7 @@ class Store:
         folder = self.folder(stage, key)
         try:
             return _load(folder)
-        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        except DAMAGED as error:
             log.warning("damaged result %s/%s (%s): it will be computed again", stage, key[:12], error)
             shutil.rmtree(folder, ignore_errors=True)
             return None
@@ -111,6 +114,35 @@ class Store:
             self._place(temporary, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def damage(self, stage: str, key: str) -> str:
+        """What is wrong with a result that is there, or ""."""
+        try:
+            _load(self.folder(stage, key))
+        except DAMAGED as error:
+            return str(error) or type(error).__name__
+        return ""
+
+    def adopt(self, stage: str, key: str, folder: Path) -> bool:
+        """Move a result that another store wrote into its place here; False, and nothing is moved, if it is damaged."""
+        try:
+            _load(folder)
+        except DAMAGED:
+            return False
+        place = self.folder(stage, key)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._place(folder, place)
+        return True
+
+    def remove(self, stage: str, key: str) -> None:
+        """Remove a result: first what makes it one."""
+        folder = self.folder(stage, key)
+        (folder / SPEC).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+    def size(self, stage: str, key: str) -> int:
+        """Bytes of a result."""
+        return sum(path.stat().st_size for path in self.folder(stage, key).iterdir())
 
     def _place(self, temporary: Path, place: Path) -> None:
         for _ in range(2):

@@ -23,6 +23,7 @@ COMMANDS = {
     "report": ("xaibench.cli.report", "a study's folder as one HTML page that opens anywhere, without a network"),
     "influence": ("xaibench.cli.influence", "what pixels do to the predictions in a file: no classifier is needed"),
     "bench": ("xaibench.cli.bench", "how fast explainers are: against the limit of their passes, and against captum and shap"),
+    "store": ("xaibench.cli.store", "list, verify and prune the store; results as one file, for other machines"),
     "list": ("xaibench.cli.listing", "datasets, models, explainers, metrics, experiments, with what they are"),
     "doctor": ("xaibench.cli.doctor", "versions, devices, data and store of this machine"),
 }
@@ -39,6 +40,7 @@ Examples
   xaibench sweep-config experiment=quickstart tracker=wandb > sweep.yaml
   xaibench report quickstart
   xaibench influence predictions.npz
+  xaibench store export results.tar.gz quickstart
   xaibench list explainers
   xaibench bench explainers --explainers integrated_gradients,occlusion --peers
 
