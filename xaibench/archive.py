@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from xaibench.component import UserError
 from xaibench.grid import Grid
-from xaibench.identity import explain_key, influence_key, predict_key
+from xaibench.identity import influence_key, predict_key
 from xaibench.planning import cells
 from xaibench.problem import Training
 from xaibench.store import Store
@@ -57,7 +57,7 @@ def roots(grid: Grid) -> Iterator[Result]:
     for training, entry in grid.analyses():
         yield "influence", influence_key(training, entry.component)[0]
     for cell in cells(grid):
-        yield "explain", explain_key(cell.explaining)[0]
+        yield "explain", cell.explaining.key
         yield "evaluate", cell.key()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xaibench.grid import Cell, Entry, Grid
-from xaibench.identity import Explaining, explain_key, influence_key, predict_key, train_key
+from xaibench.identity import Explaining, influence_key, predict_key, train_key
 from xaibench.influence.analysis import Influence
 from xaibench.planning import Planned, plan
 from xaibench.problem import Training
@@ -69,7 +69,7 @@ def missing(grid: Grid, cells: list[Planned], store: Store) -> list[str]:
         return absent + _lacking_analyses(grid, store)
     wanted = dict.fromkeys(planned.cell.explaining for planned in cells if planned.status != "skipped")
     lacking = [explaining for explaining in wanted if not complete(explaining, store)]
-    keys = dict.fromkeys(key for item in lacking for key in (predict_key(item.training)[0], explain_key(item)[0]))
+    keys = dict.fromkeys(key for item in lacking for key in (predict_key(item.training)[0], item.key))
     return [*keys, *_lacking_analyses(grid, store)]
 
 
@@ -80,7 +80,7 @@ def _lacking_analyses(grid: Grid, store: Store) -> list[str]:
 
 def complete(explaining: Explaining, store: Store) -> bool:
     """Whether the explanation and its classifier are in the store: tables and figures show them beside the scores."""
-    return _trained(explaining.training, store) and store.has("explain", explain_key(explaining)[0])
+    return _trained(explaining.training, store) and store.has("explain", explaining.key)
 
 
 def _trained(training: Training, store: Store) -> bool:
@@ -97,7 +97,7 @@ def _cell(planned: Planned, broken: dict[str, str] | None, stages: Stages, failu
 
 def _explanation(cell: Cell, stages: Stages, failures: Path) -> dict[str, str] | None:
     """Make sure that the cell's classifier and explanation are there; the record of the failure if they cannot be had."""
-    key, broken = explain_key(cell.explaining)[0], _classifier(cell.training, stages, failures)
+    key, broken = cell.explaining.key, _classifier(cell.training, stages, failures)
     if broken or stages.store.has("explain", key):
         return broken
     _attempt(lambda: stages.explain(cell.explaining), cell.name, key, failures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from xaibench.budget import Budget
@@ -29,7 +29,10 @@ class Entry(Generic[Part]):
 
 @dataclass(frozen=True)
 class Cell:
-    """One (dataset, model, trainer, seed, explainer, metric, draw), on one choice of images; where only some of them are scored, these."""
+    """One (dataset, model, trainer, seed, explainer, metric, draw), on one choice of images; where only some of them are scored, these.
+
+    All cells of one explanation share `explaining`.
+    """
 
     dataset: Entry[Dataset]
     model: Entry[Model]
@@ -39,6 +42,7 @@ class Cell:
     explainer: Entry[Explainer]
     metric: Entry[Metric]
     draw: int
+    explaining: Explaining
     score_on: ExplainOn | None = None
 
     @property
@@ -50,16 +54,16 @@ class Cell:
     @property
     def training(self) -> Training:
         """The classifier."""
-        return Training(self.dataset.component, self.model.component, self.trainer.component, self.seed)
+        return self.explaining.training
 
-    @property
-    def explaining(self) -> Explaining:
-        """The explanation."""
-        return Explaining(self.training, self.explain_on.component, self.explainer.component, self.draw)
+    def on(self, explain_on: ExplainOn) -> Cell:
+        """The cell with another choice of images."""
+        explaining = replace(self.explaining, explain_on=explain_on)
+        return replace(self, explain_on=Entry(self.explain_on.name, explain_on), explaining=explaining)
 
     def key(self) -> str:
         """Key of the cell's scores."""
-        return evaluate_key(self.explaining, self.metric.component, self.score_on)[0]
+        return evaluate_key(self.explaining, self.metric.component, self.score_on, self.explaining.key)[0]
 
     @property
     def name(self) -> str:
@@ -103,6 +107,9 @@ class Grid:
 
     def cells(self) -> Iterator[Cell]:
         """All cells, those of one explanation together."""
-        axes = (self.datasets, self.models, self.trainers, self.seeds, self.explain_on, self.explainers, self.draws, self.metrics)
-        for dataset, model, trainer, seed, explain_on, explainer, draw, metric in itertools.product(*axes):
-            yield Cell(dataset, model, trainer, seed, explain_on, explainer, metric, draw)
+        axes = (self.datasets, self.models, self.trainers, self.seeds, self.explain_on, self.explainers, self.draws)
+        for dataset, model, trainer, seed, explain_on, explainer, draw in itertools.product(*axes):
+            training = Training(dataset.component, model.component, trainer.component, seed)
+            explaining = Explaining(training, explain_on.component, explainer.component, draw)
+            for metric in self.metrics:
+                yield Cell(dataset, model, trainer, seed, explain_on, explainer, metric, draw, explaining)

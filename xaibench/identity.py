@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from xaibench import altering, keys
@@ -32,6 +33,11 @@ class Explaining:
     def rng(self) -> Rng:
         """The explainer's draws."""
         return Rng(self.training.seed, self.draw, type(self.explainer).__name__)
+
+    @cached_property
+    def key(self) -> str:
+        """Its key, computed once for all that is done with this object."""
+        return explain_key(self)[0]
 
 
 def train_key(training: Training) -> tuple[str, dict[str, Any]]:
@@ -67,9 +73,11 @@ def explain_key(explaining: Explaining) -> tuple[str, dict[str, Any]]:
     return keys.digest(spec), spec
 
 
-def evaluate_key(explaining: Explaining, metric: Metric[Any], score_on: ExplainOn | None = None) -> tuple[str, dict[str, Any]]:
-    """Key and spec of a metric's scores, of all explained images or of some."""
-    parents = {"explain": explain_key(explaining)[0]} | _helper_keys(metric.needs(explaining.training, explaining.explainer))
+def evaluate_key(
+    explaining: Explaining, metric: Metric[Any], score_on: ExplainOn | None = None, explained: str = ""
+) -> tuple[str, dict[str, Any]]:
+    """Key and spec of a metric's scores, of all explained images or of some; `explained` is the explanation's key, where it is known."""
+    parents = {"explain": explained or explain_key(explaining)[0]} | _helper_keys(metric.needs(explaining.training, explaining.explainer))
     more: dict[str, Any] = {"seed": explaining.training.seed, "draw": explaining.draw}
     if score_on is not None:
         more["score_on"] = describe(score_on)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from xaibench.figures.agreement import MEAN, agreement
-from xaibench.identity import explain_key
 from xaibench.longtable import Results
 from xaibench.problem import Family
 from xaibench.stats import resampled_interval
@@ -72,7 +71,7 @@ def _correlations(results: Results) -> Iterator[tuple[tuple[str, ...], tuple[str
             continue
         influence = Ranked.of(analysis.tensors)
         for explaining, facts in of_training.get(training, {}).items():
-            artifact = results.store.read("explain", explain_key(explaining)[0])
+            artifact = results.store.read("explain", explaining.key)
             if artifact is not None and "values" in artifact.tensors:
                 values, targets = (artifact.tensors[name].numpy() for name in ("values", "targets"))
                 key = facts["dataset"], facts["model"], names["influence"]

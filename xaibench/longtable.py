@@ -14,7 +14,7 @@ import pandas as pd
 from xaibench.component import Component, describe
 from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.grid import Cell, Entry, Grid
-from xaibench.identity import Explaining, explain_key, influence_key, predict_key, train_key
+from xaibench.identity import Explaining, influence_key, predict_key, train_key
 from xaibench.planning import cells
 from xaibench.problem import Attributions, Training
 from xaibench.stats import crossed_interval
@@ -126,7 +126,7 @@ class Results:
     @cached_property
     def _explaining(self) -> dict[Explaining, _Explained]:
         wanted = dict.fromkeys(cell.explaining for cell, _ in self.found)
-        read = {explaining: self.store.read("explain", explain_key(explaining)[0]) for explaining in wanted}
+        read = {explaining: self.store.read("explain", explaining.key) for explaining in wanted}
         return {explaining: _Explained.of(artifact) for explaining, artifact in read.items() if artifact is not None}
 
     def classifiers(self) -> Iterator[tuple[dict[str, Any], Training, Artifact, Artifact]]:

@@ -22,7 +22,6 @@ from xaibench.figures import maps
 from xaibench.figures.counterfactuals import counterfactuals
 from xaibench.figures.signed_parts import signed_parts
 from xaibench.grid import Cell
-from xaibench.identity import explain_key
 from xaibench.longtable import Results
 from xaibench.stages import arrays_of
 from xaibench.store import Artifact
@@ -94,7 +93,7 @@ def first_explanations(results: Results) -> Iterator[tuple[str, str, Cell, Artif
         facts = results.facts(cell)
         name, label = f"{facts['dataset']}-{facts['model']}", facts["explainer"]
         if firsts.setdefault(name, (cell.seed, cell.draw)) == (cell.seed, cell.draw) and (name, label) not in found:
-            artifact = results.store.read("explain", explain_key(cell.explaining)[0])
+            artifact = results.store.read("explain", cell.explaining.key)
             if artifact is not None:
                 found.add((name, label))
                 yield name, label, cell, artifact

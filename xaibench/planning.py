@@ -14,7 +14,7 @@ from xaibench import scoring
 from xaibench.budget import Budget, affords
 from xaibench.component import ConfigurationError
 from xaibench.explaining import declared_passes
-from xaibench.grid import Cell, Entry, Grid
+from xaibench.grid import Cell, Grid
 from xaibench.identity import train_key
 from xaibench.problem import Dataset, Explainer, Model, Passes, Problem, Split, Training
 from xaibench.scoring import Metric
@@ -142,7 +142,7 @@ def _sized(cell: Cell, budget: Budget) -> tuple[Cell, str]:
         stage, most = ("scoring", budget.scoring) if explained else ("explaining", budget.explaining)
         return cell, f"{stage} takes too long even on {counts[0]} images: more than budget.{stage}={most} passes for each of {counts[1]}"
     if explained < counts[1]:
-        return replace(cell, explain_on=Entry(on.name, few)), ""
+        return cell.on(few), ""
     return (replace(cell, score_on=few), "") if scored < counts[1] else (cell, "")
 
 

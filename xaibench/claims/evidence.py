@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xaibench.component import ConfigurationError
 from xaibench.grid import Cell
-from xaibench.identity import explain_key, predict_key
+from xaibench.identity import predict_key
 from xaibench.longtable import Results
 from xaibench.stages import arrays_of
 
@@ -79,7 +79,7 @@ def evidences(results: Results) -> Iterator[Evidence]:
     for cell, _ in results.found:
         facts = results.facts(cell)
         group = groups.setdefault(tuple(facts[name] for name in ("dataset", "model", "trainer", "explainer")), {})
-        group.setdefault(explain_key(cell.explaining)[0], cell)
+        group.setdefault(cell.explaining.key, cell)
     for (dataset, model, _, explainer), cells in groups.items():
         yield _evidence({"dataset": dataset, "model": model, "explainer": explainer}, cells, results)
 

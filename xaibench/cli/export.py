@@ -76,9 +76,8 @@ def main(argv: list[str]) -> int:
 def _read(results: Results, cell: Cell) -> Artifact | None:
     """The explanation, if it and its classifier are there."""
     from xaibench.execution import complete
-    from xaibench.identity import explain_key
 
-    return results.store.read("explain", explain_key(cell.explaining)[0]) if complete(cell.explaining, results.store) else None
+    return results.store.read("explain", cell.explaining.key) if complete(cell.explaining, results.store) else None
 
 
 def _folder(results: Results, cell: Cell) -> Path:

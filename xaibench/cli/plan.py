@@ -11,7 +11,7 @@ from rich.table import Table
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
 from xaibench.grid import Grid
-from xaibench.identity import explain_key, influence_key, predict_key, train_key
+from xaibench.identity import influence_key, predict_key, train_key
 from xaibench.planning import Planned, helpers, plan
 from xaibench.problem import Family, Passes, Training
 from xaibench.store import Store
@@ -75,7 +75,7 @@ def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:
         table.add_row("influence", str(sum(analyzed)), str(len(analyzed) - sum(analyzed)), "", "", "")
     todo = [item for item in cells if item.status == "to do"]
     explained = explanations(cells, store)
-    once = {key: item for item in todo if explained[key := explain_key(item.cell.explaining)[0]] == "to do"}
+    once = {key: item for item in todo if explained[key := item.cell.explaining.key] == "to do"}
     exact = all(item.cell.explainer.component.family is not Family.SEARCH for item in once.values())
     work = {"explain": (_sum(item.explaining for item in once.values()), exact)}
     work["evaluate"] = _sum(item.scoring for item in todo), all(item.cell.metric.component.exact_passes for item in todo)
@@ -94,7 +94,7 @@ def explanations(cells: list[Planned], store: Store) -> dict[str, str]:
     """The state of each explanation that the cells need."""
     states: dict[str, str] = {}
     for item in cells:
-        key = explain_key(item.cell.explaining)[0]
+        key = item.cell.explaining.key
         here = "cached" if store.has("explain", key) else item.status if item.status != "cached" else "to do"
         if states.get(key) != "to do":
             states[key] = here

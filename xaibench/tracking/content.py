@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xaibench.blocks import natural
 from xaibench.component import describe
 from xaibench.grid import Cell
-from xaibench.identity import explain_key, train_key
+from xaibench.identity import train_key
 from xaibench.keys import digest
 from xaibench.pictures import first_explanations
 from xaibench.stages import arrays_of
@@ -47,7 +47,7 @@ def explanations(results: Results) -> dict[str, list[tuple[Cell, Artifact]]]:
     """All cells with their scores, by their explanation's key."""
     found: dict[str, list[tuple[Cell, Artifact]]] = {}
     for cell, artifact in results.found:
-        found.setdefault(explain_key(cell.explaining)[0], []).append((cell, artifact))
+        found.setdefault(cell.explaining.key, []).append((cell, artifact))
     return found
 
 
@@ -64,7 +64,7 @@ def of_explanation(results: Results, study: str, cells: list[tuple[Cell, Artifac
     parts = {
         "config": Part(digest({"name": name, "config": config}), lambda run: run.config.update(config, allow_val_change=True)),
         "classifier": Part(train_key(first.training)[0], partial(_send_classifier, results, first)),
-        "maps": Part(explain_key(first.explaining)[0], partial(_send_explanations, results, first)),
+        "maps": Part(first.explaining.key, partial(_send_explanations, results, first)),
     }
     for cell, artifact in cells:
         facts = results.facts(cell)
@@ -82,7 +82,7 @@ def of_study(results: Results, study: str, folder: Path) -> dict[str, Part]:
     for name, label, cell, artifact in first_explanations(results):
         shown.setdefault(name, {})[label] = cell, artifact
     for name, explainers in shown.items():
-        keys = {label: explain_key(cell.explaining)[0] for label, (cell, _) in explainers.items()}
+        keys = {label: cell.explaining.key for label, (cell, _) in explainers.items()}
         parts[f"explanations/{name}"] = Part(digest(keys), partial(_send_images, results, name, explainers))
     return parts
 
@@ -146,7 +146,7 @@ def _send_explanations(results: Results, cell: Cell, run: Any) -> None:
 
     from xaibench.figures import tiles
 
-    explained = results.store.read("explain", explain_key(cell.explaining)[0])
+    explained = results.store.read("explain", cell.explaining.key)
     if explained is None:
         return
     pictures = []
