@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from xaibench import bench, component
 from xaibench.bench import DIRECTIONS, LAYOUTS, RULED, Speed
-from xaibench.cli.request import conf_folder
+from xaibench.configuration import conf_folder
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.lime import Lime

@@ -9,8 +9,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from xaibench.cli.compose import composed, of_job
-from xaibench.cli.request import Request, conf_folder
+from xaibench.cli.request import Request
 from xaibench.component import ConfigurationError
+from xaibench.configuration import conf_folder
 from xaibench.datasets.digits import Digits
 from xaibench.execution import missing, run
 from xaibench.explainers.grad_cam import GradCam

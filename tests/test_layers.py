@@ -14,16 +14,16 @@ import xaibench
 ROOT = Path(xaibench.__file__).parent
 
 LAYERS = [  # from the lowest to the highest; a module imports from its own layer and from those below
-    "component",
+    "component configuration",
     "data problem seeding keys store",
     "cost removal maps perturb curves gradients superpixels baselines rewriting imputation alterations influence",
     "datasets models explainers counterfactuals metrics adapters training lightning selection explaining scoring altering "
     "searching autoencoders neighbors",
-    "environment payloads identity stages budget grid planning execution archive",
+    "environment payloads identity stages budget grid planning execution archive given",
     "peers bench metric_parity alibi_parity ethik_parity",
     "stats blocks layout formats tables longtable studies differences paired comparison metric_agreement stability variance significance "
     "standings by_class metric_quality operator_agreement classifiers figures pictures influence_maps influence_pixels influence_agreement "
-    "claims report publish tracking "
+    "claims report publish tracking evaluation "
     "shapley_error metric_reliability meta_evaluation reliability_table",
     "cli",
 ]

@@ -18,3 +18,12 @@ def test_every_link_and_picture_exists():
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if not target.startswith("http")]
     assert len(targets) > 5
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_python_example_runs(capsys):
+    code = re.search(r"<!-- example: evaluate -->\n```python\n(.*?)```", TEXT, re.DOTALL).group(1)
+    exec(compile(code, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == ["gradient", "integrated_gradients", "random"]
+    deletion = {line.split()[0]: float(line.split()[1]) for line in lines[-3:]}
+    assert deletion["integrated_gradients"] < deletion["random"]

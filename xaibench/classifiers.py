@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from xaibench.longtable import Results
+from xaibench.problem import Training
 from xaibench.stats import crossed_interval
 
 KEYS = ["dataset", "model", "trainer"]
@@ -79,6 +81,13 @@ def _grouped(results: Results) -> list[tuple[dict[str, Any], list[np.ndarray], i
         parameters = sum(item.numel() for item in training.model.build(shape, classes).parameters())
         group = groups.setdefault(key, ({name: names[name] for name in KEYS}, [], parameters, []))
         group[1].append(right)
-        kept = trained.group("history")["validation_loss"].argmin() if training.model.recipe.keep == "best" else -1
-        group[3].append(float(trained.group("history")["validation_accuracy"][kept]))
+        group[3].append(_validated(training, trained.group("history")))
     return list(groups.values())
+
+
+def _validated(training: Training, found: dict[str, Tensor]) -> float:
+    """Validation accuracy of the weights that were kept; NaN where nothing was trained."""
+    if not found:
+        return np.nan
+    kept = found["validation_loss"].argmin() if training.model.recipe.keep == "best" else -1
+    return float(found["validation_accuracy"][kept])

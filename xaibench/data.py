@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -74,10 +75,17 @@ class Model(Component):
         How it is trained unless the trainer says otherwise.
     reconstructs
         Of the class: whether it is an autoencoder, which gives images and is fitted to them, or a classifier.
+    fixed
+        Of the class: whether its weights are given (`pretrained`), and all seeds have the same.
     """
 
     recipe: ClassVar[Recipe] = Recipe()
     reconstructs: ClassVar[bool] = False
+    fixed: ClassVar[bool] = False
+
+    def pretrained(self, image_shape: tuple[int, int, int], classes: int) -> Mapping[str, Tensor] | None:
+        """Weights that are given, by their names in what `build` makes, so that nothing is trained; None: they are trained."""
+        return None
 
     @abstractmethod
     def build(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xaibench import scoring
 from xaibench.budget import Budget, affords
 from xaibench.component import ConfigurationError
 from xaibench.explaining import declared_passes
-from xaibench.grid import Cell, Grid
+from xaibench.grid import Cell, Entry, Grid
 from xaibench.identity import train_key
 from xaibench.problem import Dataset, Explainer, Model, Passes, Problem, Split, Training
 from xaibench.scoring import Metric
@@ -22,8 +23,11 @@ from xaibench.seeding import global_seed
 from xaibench.selection import ExplainOn
 from xaibench.stages import arrays_of
 from xaibench.store import Store
+from xaibench.training import load
 
 Status = Literal["cached", "to do", "skipped"]
+
+log = logging.getLogger(__name__)
 
 TRAINING_IMAGES = 50_000
 """How many training images a dataset is taken to have before it is read."""
@@ -100,12 +104,31 @@ def check(grid: Grid) -> None:
         for explain_on in grid.explain_on if grid.explainers else ():
             if explain_on.component.indices is not None:
                 explain_on.component.rows(test.labels, test.labels, dataset.subset_seed)
-        images = test.images[:2]
-        with torch.inference_mode():
-            logits = untrained(model_entry.component, dataset.shape, len(dataset.classes))(images)
-        if logits.shape != (len(images), len(dataset.classes)) or not logits.isfinite().all():
-            found = f"shape {tuple(logits.shape)}" if logits.isfinite().all() else "NaN or infinite values"
-            raise ConfigurationError(f"model={model_entry.name}: expected finite logits of {len(dataset.classes)} classes, got {found}")
+        if model_entry.component.fixed and len(grid.seeds) > 1:
+            seeds = ",".join(map(str, grid.seeds))
+            raise ConfigurationError(f"seed={seeds} with model={model_entry.name}: expected one seed, as its weights are given")
+        _check_network(model_entry, dataset, test.images[:2])
+
+
+def _check_network(entry: Entry[Model], dataset: Dataset, images: Tensor) -> None:
+    """Raise if the network does not give finite logits of the right shape, the same ones twice; warn if it gives probabilities."""
+    classes, told = len(dataset.classes), f"model={entry.name}"
+    network = untrained(entry.component, dataset.shape, classes)
+    if entry.component.fixed:
+        given = entry.component.pretrained(dataset.shape, classes)
+        network = load(entry.component, dataset.shape, classes, dict(given or {}), images.device)
+    with torch.inference_mode():
+        try:
+            logits, again = network(images), network(images)
+        except RuntimeError as error:
+            raise ConfigurationError(f"{told}: expected a network for images of shape {dataset.shape} ({error})") from error
+    if logits.shape != (len(images), classes) or not logits.isfinite().all():
+        found = f"shape {tuple(logits.shape)}" if logits.isfinite().all() else "NaN or infinite values"
+        raise ConfigurationError(f"{told}: expected finite logits of {classes} classes, got {found}")
+    if not torch.equal(logits, again):
+        raise ConfigurationError(f"{told}: expected the same logits for the same images; is there a random layer that ignores eval mode?")
+    if classes > 1 and (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(len(images))):
+        log.warning("%s gives probabilities; expected logits: leave out the last softmax", told)
 
 
 @lru_cache(maxsize=8)

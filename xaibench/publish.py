@@ -136,7 +136,7 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
     if {"pictures", *STANDARD} & set(figures) and (folder / MAPS).exists():
         explained.draw(folder / MAPS, without=set(STANDARD) - set(figures))
     if "learning_curves" in figures and (folder / HISTORY).exists():
-        for name, part in _by_classifier(pd.read_csv(folder / HISTORY)):
+        for name, part in _by_classifier(pd.read_csv(folder / HISTORY)):  # none where all weights were given
             classifier.learning_curves(part, folder / f"learning_curves{name}.png")
     if "confusion_matrix" in figures and (folder / CONFUSION).exists():
         for name, part in _by_classifier(pd.read_csv(folder / CONFUSION, dtype={"label": str, "predicted": str}, keep_default_na=False)):

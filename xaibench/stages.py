@@ -193,6 +193,8 @@ class Stages:
         arrays, classes, start, progress = arrays_of(dataset), len(dataset.classes), None, self.runtime.progress
         if training.only is not None:
             arrays = of_class(arrays, training.only)
+        if origin is None and model.fixed:
+            return Trained(dict(model.pretrained(dataset.shape, classes) or {}), {})
         if origin is not None and training.procedure is not None:
             helpers = self._helpers(training.procedure.needs(origin))
             return fit_by(training.procedure, model, arrays, classes, self.network(origin), helpers, seed, progress)

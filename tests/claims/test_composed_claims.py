@@ -9,8 +9,9 @@ import yaml
 
 from xaibench.claims.base import Claim
 from xaibench.cli.compose import composed
-from xaibench.cli.request import Request, conf_folder
+from xaibench.cli.request import Request
 from xaibench.component import ConfigurationError
+from xaibench.configuration import conf_folder
 from xaibench.pictures import Picture
 
 STUDIES = sorted(

@@ -8,7 +8,8 @@ from cli_cases import isolated
 
 from xaibench.cli.compose import composed
 from xaibench.cli.main import main
-from xaibench.cli.request import Request, conf_folder
+from xaibench.cli.request import Request
+from xaibench.configuration import conf_folder
 from xaibench.planning import helpers
 
 GATED = '''

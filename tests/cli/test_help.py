@@ -9,7 +9,7 @@ import pytest
 from cli_cases import Bench, isolated
 
 from xaibench.cli.main import COMMANDS, main
-from xaibench.cli.request import conf_folder
+from xaibench.configuration import conf_folder
 from xaibench.datasets.digits import Digits
 
 

@@ -7,9 +7,10 @@ import pytest
 from cli_cases import Bench, OutOfTree
 
 from xaibench.cli.compose import composed
-from xaibench.cli.request import Request, conf_folder
+from xaibench.cli.request import Request
 from xaibench.cli.smoke import BUDGETS, reduced
 from xaibench.component import Component
+from xaibench.configuration import conf_folder
 from xaibench.problem import Family
 
 STUDY = """# @package _global_

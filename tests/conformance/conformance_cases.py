@@ -10,8 +10,9 @@ from torch import nn
 
 from xaibench import cost
 from xaibench.cli.compose import composed
-from xaibench.cli.request import GROUPS, Request, conf_folder
+from xaibench.cli.request import GROUPS, Request
 from xaibench.component import Component
+from xaibench.configuration import conf_folder
 from xaibench.grid import Grid
 from xaibench.planning import untrained
 from xaibench.problem import Explainer, Passes, Problem

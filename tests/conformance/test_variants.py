@@ -4,8 +4,9 @@ import pytest
 from conformance_cases import components, names
 
 from xaibench.cli.compose import composed
-from xaibench.cli.request import Request, conf_folder
+from xaibench.cli.request import Request
 from xaibench.component import ConfigurationError
+from xaibench.configuration import conf_folder
 from xaibench.grid import Entry
 
 GROUPS = ("explainer", "metric")

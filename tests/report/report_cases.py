@@ -8,8 +8,8 @@ import pandas as pd
 import safetensors.numpy
 
 from xaibench import standings
-from xaibench.cli.request import conf_folder
 from xaibench.comparison import pairs
+from xaibench.configuration import conf_folder
 from xaibench.paired import scored_tables
 from xaibench.report import sprites
 from xaibench.report.study import Study

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from xaibench.cli.request import conf_folder
 from xaibench.component import ConfigurationError
+from xaibench.configuration import conf_folder
 from xaibench.publish import PROVENANCE
 from xaibench.report.page import write
 

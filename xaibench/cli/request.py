@@ -24,21 +24,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import xaibench
 from xaibench.component import ConfigurationError
+from xaibench.configuration import conf_folder
 
 GROUPS = ("dataset", "model", "trainer", "explainer", "metric")
 SUITES = "metric/suite"
-FOLDERS = {"explainer": ("variant", "counterfactual"), "metric": ("variant", "counterfactual")}
-"""Folders inside a group that no glob picks: components that differ from an option in some fields, chosen as ``variant/NAME``, and what
-searches or scores counterfactuals, chosen as ``counterfactual/NAME``."""
+FOLDERS = {
+    "dataset": ("own",),
+    "model": ("own",),
+    "explainer": ("variant", "counterfactual"),
+    "metric": ("variant", "counterfactual"),
+}
+"""Folders inside a group that no glob picks: components that differ from an option in some fields, chosen as ``variant/NAME``; what
+searches or scores counterfactuals, chosen as ``counterfactual/NAME``; and a user's own data and networks, as ``own/NAME``."""
 DEFAULT_METRIC = "deletion"
-
-
-def conf_folder() -> Path:
-    """The configuration: inside the installed package, or beside it in a checkout."""
-    package = Path(str(xaibench.__file__)).parent
-    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from xaibench.cli.compose import Settings, composed
 from xaibench.cli.job import task
 from xaibench.cli.plan import skipped, summary
 from xaibench.cli.progress import bar
-from xaibench.cli.request import Request, conf_folder
+from xaibench.cli.request import Request
+from xaibench.configuration import conf_folder
 from xaibench.execution import failure, missing
 from xaibench.formats import terminal
 from xaibench.grid import Grid

@@ -110,6 +110,8 @@ def _send_classifier(results: Results, cell: Cell, run: Any) -> None:
     run.define_metric("epoch", hidden=True)
     run.define_metric("classifier/*", step_metric="epoch")
     history, logger = trained.group("history"), WandbLogger(experiment=run)
+    if not history:  # its weights were given
+        return
     epochs = history.pop("epoch").tolist()
     for row, epoch in enumerate(epochs):
         logger.log_metrics({f"classifier/{column}": float(values[row]) for column, values in history.items()} | {"epoch": int(epoch)})

@@ -1,0 +1,297 @@
+"""A user's own images and network, on the command line: what runs, and what is refused."""
+
+import os
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from cli_cases import Bench
+from PIL import Image
+from torch import nn
+
+from xaibench.datasets.digits import Digits
+from xaibench.datasets.image_folder import ImageFolder
+from xaibench.datasets.npz import Npz
+from xaibench.models.checkpoint import Checkpoint
+
+NETWORK = '''
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    """As people write them: one activation module for all, functions, and what it expects of its input it does not do itself."""
+
+    def __init__(self, width=8, classes=10, dropout=0.5, softmax=False):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.relu, self.head, self.dropout, self.softmax = nn.ReLU(inplace=True), nn.Linear(width * 16, classes), dropout, softmax
+
+    def forward(self, x):
+        x = F.max_pool2d(self.relu(self.conv2(self.relu(self.conv1(x)))), 2)
+        x = F.dropout(torch.flatten(x, 1), self.dropout, training=self.training)
+        x = self.head(x)
+        return F.softmax(x, dim=1) if self.softmax else x
+
+
+class Noisy(Net):
+    def forward(self, x):
+        return F.dropout(super().forward(x), 0.5)
+
+
+class Branching(Net):
+    def forward(self, x):
+        return super().forward(x) if x.sum() > 0 else super().forward(-x)
+
+
+def not_a_network():
+    return 3
+'''
+MEAN, STD = 0.3, 0.4
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A network of a module that is not ours, trained on digits that it wants normalized; its files and the digits'."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_network.py").write_text(NETWORK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        import own_network
+
+        torch.manual_seed(0)
+        net, arrays = own_network.Net(), Digits().load()
+        optimizer, images = torch.optim.Adam(net.parameters(), 3e-3), (arrays.train.images - MEAN) / STD
+        for _ in range(150):
+            rows = torch.randint(len(images), (128,))
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(images[rows]), arrays.train.labels[rows]).backward()
+            optimizer.step()
+        net.eval()
+        accuracy = (net((arrays.test.images - MEAN) / STD).argmax(1) == arrays.test.labels).float().mean().item()
+        safetensors.torch.save_file(net.state_dict(), folder / "net.safetensors")
+        torch.save(net.state_dict(), folder / "net.pt")
+        torch.save({"epoch": 3, "state_dict": {f"module.{name}": value for name, value in net.state_dict().items()}}, folder / "nested.pt")
+        torch.save(net, folder / "pickled.pt")
+        for part, split in (("train", arrays.train), ("test", arrays.test)):
+            for place, (image, label) in enumerate(zip(split.images[:300], split.labels[:300], strict=True)):
+                file = folder / "images" / part / f"digit {label}" / f"{place:03}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray((image[0].numpy() * 255).round().astype(np.uint8)).save(file)
+        numbers = {
+            f"{part}_images": (split.images.numpy() * 255).round().astype(np.uint8)
+            for part, split in (("train", arrays.train), ("test", arrays.test))
+        }
+        numbers |= {"train_labels": arrays.train.labels.numpy(), "test_labels": arrays.test.labels.numpy()}
+        np.savez(folder / "digits.npz", **numbers)
+        yield folder, accuracy
+
+
+NORMALIZED = (f"model.mean=[{MEAN}]", f"model.std=[{STD}]")
+
+
+@pytest.fixture
+def own(trained, tmp_path):
+    """Runs the network of `trained`, or another, on its digits."""
+    folder, _ = trained
+    bench = Bench(tmp_path, ("explain_on.count=8", "explain_on.background=10", "runtime.threads=1", "runtime.device=cpu"))
+
+    def run(*given, data="npz", target="Net", weights="net.safetensors", command="run"):
+        place = {"npz": f"dataset.path={folder / 'digits.npz'}", "image_folder": f"dataset.path={folder / 'images'}"}[data]
+        more = ["dataset.height=8", "dataset.width=8", "dataset.channels=1"] if data == "image_folder" else []
+        network = ["model=own/checkpoint", f"model.target=own_network.{target}", f"model.weights={folder / weights}"]
+        return bench(command, f"dataset=own/{data}", place, *more, *network, *given)
+
+    run.bench = bench
+    return run
+
+
+def accuracy(bench):
+    return float(
+        np.genfromtxt(bench.results / "sweep" / "classifiers.csv", delimiter=",", names=True, dtype=None, encoding=None)["accuracy"]
+    )
+
+
+@pytest.mark.parametrize("weights", ["net.safetensors", "net.pt", "nested.pt"])
+def test_the_network_is_the_users(own, trained, weights):
+    outcome = own(*NORMALIZED, "explainer=gradient", "metric=deletion", "figures=[learning_curves]", weights=weights)
+    assert outcome.status == 0, outcome.out + outcome.err
+    assert accuracy(own.bench) == pytest.approx(trained[1], abs=0.004)  # bytes are not the digits' 17 levels
+    assert trained[1] > 0.9
+
+
+def test_rules_that_follow_modules_see_its_functions_and_shared_activations(own):
+    given = ("-m", *NORMALIZED, "explainer=deep_lift,guided_backpropagation,lrp_epsilon_plus,grad_cam,deep_shap,integrated_gradients")
+    outcome = own(*given, "metric=deletion,completeness_error,mprt")
+    assert outcome.status == 0, outcome.out + outcome.err
+    assert "0 failed" in outcome.out
+    assert own.bench.made()["evaluate"] == 15  # three explainers claim no completeness
+    scores = (own.bench.results / "sweep" / "table.csv").read_text().splitlines()
+    errors = [float(line.split(",")[10]) for line in scores if ",completeness_error,value," in line and ",deep_" in line]
+    assert len(errors) == 2
+    assert max(errors) < 1e-4
+    as_it_is = own(*given, "metric=deletion", "model.rewrite=false")
+    assert as_it_is.status == 0
+    assert "skipped" in as_it_is.out
+    assert "xaibench.rewriting.modular" in " ".join(as_it_is.out.split())
+
+
+def test_image_files_of_a_folder(own):
+    outcome = own(*NORMALIZED, "explainer=gradient", "metric=deletion", data="image_folder")
+    assert outcome.status == 0, outcome.out + outcome.err
+    assert accuracy(own.bench) > 0.85
+
+
+def test_nothing_depends_on_where_files_lie(own, trained, tmp_path):
+    assert own("explainer=gradient", "metric=deletion").status == 0
+    made = own.bench.made()
+    for name in ("net.safetensors", "digits.npz"):
+        os.link(trained[0] / name, tmp_path / name)
+    moved = own(
+        "explainer=gradient", "metric=deletion", f"model.weights={tmp_path / 'net.safetensors'}", f"dataset.path={tmp_path / 'digits.npz'}"
+    )
+    assert "0 done, 1 cached" in moved.out
+    assert own.bench.made() == made
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"target": "Nett"}, ["model.target='own_network.Nett'", "import path"]),
+        ({"target": "not_a_network"}, ["expected a torch.nn.Module, got int"]),
+        ({"weights": "absent.pt"}, ["absent.pt", "expected a file"]),
+        ({"weights": "pickled.pt"}, ["pickled.pt", "weights_only=True"]),
+        ({"more": ["model.arguments=[width:4]"]}, ["model.weights", "size mismatch"]),
+        ({"more": ["model.arguments=[depth:4]"]}, ["model.arguments", "depth"]),
+        ({"more": ["model.arguments=[width]"]}, ["'width'", "name:value"]),
+        ({"more": ["model.std=[0]"]}, ["model.std", "> 0"]),
+        ({"more": ["model.mean=[0.1,0.2,0.3]"]}, ["mean=(0.1, 0.2, 0.3)", "expected 1 number, or 1"]),
+        ({"more": ["model.sha256=abc"]}, ["model.sha256=abc", "expected"]),
+        ({"more": ["seed=0,1", "-m"]}, ["seed=0,1", "expected one seed"]),
+        ({"more": ["dataset.class_names=[a,b]"]}, ["dataset.class_names", "at least 10 names"]),
+        ({"more": [f"dataset.class_names=[{','.join(f'c{place}' for place in range(12))}]"]}, ["logits of 12 classes", "(2, 10)"]),
+        ({"target": "Noisy"}, ["the same logits", "eval mode"]),
+        ({"target": "Branching"}, ["model.rewrite=true", "cannot be traced", "expected false"]),
+        ({"data": "image_folder", "more": ["dataset.height=20"]}, ["expected a network for images of shape (1, 20, 8)"]),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_computed(own, given, told):
+    more = given.get("more", [])
+    outcome = own(*more, "explainer=gradient", "metric=deletion", **{name: value for name, value in given.items() if name != "more"})
+    assert outcome.status == 2, outcome.out + outcome.err
+    assert all(text in outcome.err for text in told), outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert not any(own.bench.made().values())
+
+
+def test_probabilities_in_place_of_logits_are_told(own):
+    outcome = own(*NORMALIZED, "explainer=gradient", "metric=deletion", "model.arguments=[softmax:true]")
+    assert outcome.status == 0
+    assert "model=checkpoint gives probabilities; expected logits" in outcome.err
+
+
+def arrays(tmp_path, **content):
+    np.savez(tmp_path / "some.npz", **content)
+    return str(tmp_path / "some.npz")
+
+
+IMAGES, LABELS = np.zeros((20, 4, 5), dtype=np.uint8), np.arange(20) % 2
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"images": IMAGES}, "expected images and labels"),
+        ({"images": IMAGES.astype(np.float32) - 1.5, "labels": LABELS}, "between -1.5 and -1.5: expected bytes, or numbers in"),
+        ({"images": IMAGES.astype(np.int64) + 300, "labels": LABELS}, "expected bytes, or numbers in"),
+        ({"images": np.zeros((20, 4, 5, 3)), "labels": LABELS}, "with 1 or 3 channels"),
+        ({"images": IMAGES, "labels": LABELS[:3]}, r"expected \(20,\) integers"),
+        ({"images": IMAGES, "labels": LABELS / 2}, "integers from 0"),
+        ({"images": IMAGES, "labels": np.array([None] * 20)}, "without pickled objects"),
+    ],
+)
+def test_arrays_that_are_no_images_with_labels(tmp_path, content, told):
+    with pytest.raises(ValueError, match=told):
+        Npz(arrays(tmp_path, **content)).load()
+
+
+def test_arrays_are_split_where_there_is_no_test_set(tmp_path):
+    found = Npz(arrays(tmp_path, images=IMAGES + 51, labels=LABELS))
+    assert (found.shape, found.classes) == ((1, 4, 5), ("0", "1"))
+    loaded = found.load()
+    assert [len(part.labels) for part in (loaded.train, loaded.validation, loaded.test)] == [12, 2, 6]
+    assert loaded.train.images.unique().tolist() == [pytest.approx(0.2)]
+
+
+def picture(path, color, size=(6, 4)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path)
+
+
+def test_files_are_scaled_and_cut_around_the_center(tmp_path):
+    for place in range(10):
+        for name, color in (("a", (255, 0, 0)), ("b", (0, 0, 255))):
+            picture(tmp_path / name / f"{place}.png", color)
+    found = ImageFolder(str(tmp_path), height=2, width=2)
+    assert (found.shape, found.classes) == ((3, 2, 2), ("a", "b"))
+    loaded = found.load()
+    assert [len(part.labels) for part in (loaded.train, loaded.validation, loaded.test)] == [12, 2, 6]
+    assert all(
+        image[:, 0, 0].tolist() == ([1, 0, 0] if label == 0 else [0, 0, 1])
+        for image, label in zip(*vars(loaded.test).values(), strict=True)
+    )
+    wide = Image.new("RGB", (12, 4))
+    wide.paste((255, 255, 255), (4, 0, 8, 4))
+    wide.save(tmp_path / "a" / "wide.png")
+    cut = ImageFolder(str(tmp_path), height=4, width=4, channels=1)._image(tmp_path / "a" / "wide.png")
+    assert cut.shape == (1, 4, 4)
+    assert (cut == 1).all()
+
+
+def test_classes_of_the_network_that_the_folder_lacks(tmp_path):
+    picture(tmp_path / "train" / "dog" / "1.png", "red")
+    picture(tmp_path / "test" / "cat" / "1.png", "red")
+    chosen = ImageFolder(str(tmp_path), height=2, width=2, class_names=("ant", "cat", "dog"))
+    assert chosen._read((tmp_path / "train" / "dog" / "1.png",)).labels.tolist() == [2]
+    with pytest.raises(ValueError, match="dog has none"):
+        _ = ImageFolder(str(tmp_path), height=2, width=2, class_names=("ant", "cat")).classes
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda path: None, "expected a folder with one folder of images for each class"),
+        (lambda path: (path / "x").mkdir(parents=True), "expected a folder for each class, with files"),
+        (lambda path: picture(path / "train" / "a" / "1.png", "red"), "expected the folders train and test"),
+    ],
+)
+def test_folders_without_images(tmp_path, make, told):
+    make(tmp_path / "data")
+    with pytest.raises(ValueError, match=told):
+        ImageFolder(str(tmp_path / "data"), height=2, width=2).checksum()
+
+
+def test_a_file_that_is_no_image(tmp_path):
+    for place in range(10):
+        picture(tmp_path / "a" / f"{place}.png", "red")
+        picture(tmp_path / "b" / f"{place}.png", "red")
+    (tmp_path / "a" / "3.png").write_text("text")
+    with pytest.raises(ValueError, match=r"3\.png: expected an image"):
+        ImageFolder(str(tmp_path), height=2, width=2).load()
+
+
+def test_content_and_the_networks_code_count_not_the_folders_name(trained, tmp_path):
+    folder, _ = trained
+    one = Checkpoint("own_network.Net", str(folder / "net.safetensors"))
+    other = Checkpoint("own_network.Net", str(folder / "net.pt"))
+    assert one.sha256 != other.sha256
+    assert len(one.source) == 64
+    digits = Npz(str(folder / "digits.npz"))
+    os.link(folder / "digits.npz", tmp_path / "moved.npz")
+    assert Npz(str(tmp_path / "moved.npz")).checksum() == digits.checksum()
+    with np.load(folder / "digits.npz") as file:
+        content = dict(file)
+    content["test_labels"][0] = 1 - content["test_labels"][0]
+    assert Npz(arrays(tmp_path, **content)).checksum() != digits.checksum()

@@ -1,0 +1,179 @@
+"""`xaibench.evaluate`: a network and images in memory, with the numbers of the command line."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import xaibench
+from xaibench.component import ConfigurationError
+from xaibench.datasets.digits import Digits
+from xaibench.explainers.integrated_gradients import IntegratedGradients
+from xaibench.metrics.deletion import Deletion
+from xaibench.perturb import Problem
+from xaibench.seeding import Rng
+from xaibench.tables import aggregate
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).eval()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Digits().load()
+
+
+def test_five_lines(network, digits):
+    found = xaibench.evaluate(
+        network,
+        digits.test.images[:6],
+        digits.test.labels[:6],
+        explainers=["integrated_gradients", "sobel"],
+        metrics=["deletion", "sparseness"],
+    )
+    assert set(found["explainer"]) == {"integrated_gradients", "sobel"}
+    assert set(found["metric"]) == {"deletion", "sparseness"}
+    headline = found[found["score"] == "value"]
+    assert len(headline) == 2 * 2 * 6
+    assert sorted(headline["index"].unique()) == list(range(6))
+    assert set(headline["label"].unique()) == set(digits.test.labels[:6].tolist())
+    assert (found.attrs["skipped"], found.attrs["failed"]) == ({}, {})
+    table = aggregate(found)
+    assert table["images"].unique().tolist() == [6]
+
+
+def test_the_numbers_are_those_of_the_components(network, digits):
+    images = digits.test.images[:5]
+    explainer, metric = IntegratedGradients(steps=7), Deletion(steps=4)
+    found = xaibench.evaluate(network, images, explainers={"mine": explainer}, metrics=[metric], rewrite=False, device="cpu")
+    targets = network(images).argmax(1)
+    problem = Problem(network.requires_grad_(False), images, targets[:, None], targets, torch.arange(5), images)
+    expected = metric(problem, explainer(problem, Rng(0, 0, "IntegratedGradients")), Rng(0, 0, "Deletion")).values["value"]
+    rows = found[found["score"] == "value"].sort_values("index")
+    assert rows["explainer"].unique().tolist() == ["mine"]
+    np.testing.assert_allclose(rows["value"], expected[:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_normalization_is_a_part_of_the_network(network, digits):
+    images = digits.test.images[:4]
+    direct = xaibench.evaluate(network, images, explainers=["gradient"], metrics=["sparseness"])
+
+    class Normalizing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, x):
+            return self.network((x - 0.4) / 2)
+
+    inside = xaibench.evaluate(Normalizing(), images, explainers=["gradient"], metrics=["deletion"])
+    outside = xaibench.evaluate(network, images, explainers=["gradient"], metrics=["deletion"], mean=[0.4], std=[2])
+    np.testing.assert_allclose(inside["value"], outside["value"], rtol=1e-4, atol=1e-6)
+    assert len(direct)
+
+
+def test_the_users_network_stays_as_it_is(digits):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(16, 10)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = xaibench.evaluate(network, digits.test.images[:4], explainers=["deep_lift"], metrics=["completeness_error", "mprt"])
+    assert network.training
+    assert all(module.training for module in network.modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    errors = found[(found["metric"] == "completeness_error") & (found["score"] == "value")]["value"]
+    assert errors.max() < 1e-4
+
+
+def test_a_network_in_train_mode_is_told(network, digits, caplog):
+    xaibench.evaluate(nn.Sequential(network).train(), digits.test.images[:2], explainers=["sobel"], metrics=["sparseness"])
+    assert "expected a network in eval mode" in caplog.text
+
+
+def test_what_is_skipped_is_told_with_its_reason(network, digits, caplog):
+    found = xaibench.evaluate(network, digits.test.images[:2], explainers=["gradient"], metrics=["sparseness", "pointing_game"])
+    assert "true masks" in found.attrs["skipped"]["gradient", "pointing_game"]
+    assert "pointing_game of gradient: needs true masks" in caplog.text
+    masks = np.zeros((2, 8, 8))
+    masks[:, 2:5, 2:5] = 1
+    scored = xaibench.evaluate(network, digits.test.images[:2], explainers=["gradient"], metrics=["pointing_game"], masks=masks)
+    assert scored.attrs["skipped"] == {}
+    assert set(scored["value"]) <= {0.0, 1.0}
+
+
+def test_training_images_are_the_background(network, digits):
+    images, train = digits.test.images[:3], (digits.train.images[:50], digits.train.labels[:50])
+    own = xaibench.evaluate(network, images, explainers=["deep_shap"], metrics=["deletion"])
+    theirs = xaibench.evaluate(network, images, explainers=["deep_shap"], metrics=["deletion"], train=train)
+    assert not np.allclose(own["value"], theirs["value"])
+
+
+def test_a_store_keeps_results_and_knows_the_network_by_its_weights(network, digits, tmp_path):
+    def call(net, images=digits.test.images[:3], **more):
+        return xaibench.evaluate(net, images, explainers=["gradient"], metrics=["deletion"], store=tmp_path / "store", **more)
+
+    def kept():
+        return len(list((tmp_path / "store" / "evaluate").iterdir()))
+
+    first = call(network)
+    again = call(network)
+    pd.testing.assert_frame_equal(first, again)
+    assert kept() == 1
+    other = nn.Sequential(*(type(part)(*arguments) for part, arguments in zip(network, [(1, 4, 3), (), (), (144, 10)], strict=True)))
+    other.load_state_dict({name: value * 1.5 for name, value in network.state_dict().items()})
+    call(other.eval())
+    assert kept() == 2
+    call(network, digits.test.images[1:4])
+    assert kept() == 3
+    call(network, mean=[0.5])
+    assert kept() == 4
+
+
+def test_all_classes_can_be_explained(network, digits):
+    found = xaibench.evaluate(network, digits.test.images[:2], explainers=["gradient"], metrics=["sparseness"], targets="all")
+    assert sorted(found["target"].unique()) == list(range(10))
+    found = xaibench.evaluate(network, digits.test.images[:2], explainers=["gradient"], metrics=["sparseness"], targets=[3, 5])
+    assert sorted(found["target"].unique()) == [3, 5]
+
+
+IMAGES = torch.rand(3, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"images": IMAGES[0]}, r"images of shape \(1, 8, 8\): expected \(N, C, H, W\)"),
+        ({"images": IMAGES * 255}, r"expected floating point numbers in \[0, 1\]"),
+        ({"images": IMAGES - 0.5}, "normalization is told by mean and std"),
+        ({"images": (IMAGES * 255).byte()}, "expected floating point numbers"),
+        ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "expected floating point numbers"),
+        ({"labels": [0, 1]}, r"labels of shape \(2,\).*expected \(3,\) integers"),
+        ({"labels": [0.5, 1, 2]}, "integers from 0"),
+        ({"labels": [0, 1, 10]}, "expected numbers below 10, as the model has so many outputs, got 10"),
+        ({"class_names": ["a", "b"]}, "expected 10 names"),
+        ({"explainers": ["gradiant"]}, "did you mean 'gradient'"),
+        ({"explainers": []}, "explainers: expected one or more names"),
+        ({"explainers": "gradient"}, "expected a list"),
+        ({"metrics": [IntegratedGradients()]}, "Metric components, got IntegratedGradients"),
+        ({"masks": np.zeros((3, 4, 4))}, r"masks of shape \(3, 4, 4\)"),
+        ({"train": (torch.rand(4, 3, 8, 8), [0, 1, 2, 3])}, r"train: expected images of shape \(1, 8, 8\)"),
+        ({"targets": [12]}, "expected classes below 10"),
+        ({"device": "abacus"}, "runtime.device='abacus'"),
+        ({"model": nn.Conv2d(1, 2, 3)}, r"expected logits \(N, K\)"),
+    ],
+)
+def test_mistakes(network, given, told):
+    arguments = {"model": network, "images": IMAGES, "explainers": ["gradient"], "metrics": ["sparseness"]} | given
+    with pytest.raises((ValueError, ConfigurationError), match=told):
+        xaibench.evaluate(**arguments)
+
+
+def test_the_package_imports_without_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, xaibench; assert 'torch' not in sys.modules; assert not hasattr(xaibench, 'nothing'); xaibench.evaluate"
+    subprocess.run([sys.executable, "-c", code], check=True)

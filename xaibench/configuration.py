@@ -1,0 +1,34 @@
+"""The configuration folder: where it is, and the components that are described in it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xaibench.component import ConfigurationError, build
+
+
+def conf_folder() -> Path:
+    """The configuration: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def named(group: str, name: str) -> Any:
+    """The component of a group, such as ``explainer``, that a file of this name describes.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    folder = conf_folder() / group
+    known = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigurationError(f"{group}={name}: expected one of {', '.join(known)}{hint}")
+    return build(yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")), group)

@@ -1,0 +1,132 @@
+"""Images and a network that are objects in memory, as components: known by their content, so that results of them can be stored."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from xaibench.models.checkpoint import prepared
+from xaibench.problem import Arrays, Dataset, Model
+
+_arrays: dict[str, Arrays] = {}
+_networks: dict[str, nn.Module] = {}
+
+
+@dataclass(frozen=True)
+class GivenImages(Dataset):
+    """Images in memory.
+
+    Parameters
+    ----------
+    sha256
+        Of their content.
+    channels, height, width
+        Of an image.
+    names
+        The classes.
+    masked
+        Whether true masks are given.
+    """
+
+    sha256: str
+    channels: int
+    height: int
+    width: int
+    names: tuple[str, ...]
+    masked: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:  # type: ignore[override]  # of other datasets it is known before there is one
+        """Channels, height, width."""
+        return self.channels, self.height, self.width
+
+    @property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The classes' names."""
+        return self.names
+
+    @property
+    def has_masks(self) -> bool:  # type: ignore[override]
+        """Whether true masks are given."""
+        return self.masked
+
+    def checksum(self) -> str:
+        """sha256 of the arrays."""
+        return self.sha256
+
+    def load(self) -> Arrays:
+        """The arrays, while they are given."""
+        return _arrays[self.sha256]
+
+
+@dataclass(frozen=True)
+class GivenNetwork(Model):
+    """A trained network in memory.
+
+    Parameters
+    ----------
+    name
+        Its class.
+    sha256
+        Of its weights and its structure.
+    """
+
+    fixed: ClassVar = True
+
+    name: str
+    sha256: str
+
+    def build(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """A copy of the network, with its weights."""
+        return copy.deepcopy(_networks[self.sha256])
+
+    def pretrained(self, image_shape: tuple[int, int, int], classes: int) -> Mapping[str, Tensor]:
+        """Its weights."""
+        return _networks[self.sha256].state_dict()
+
+
+@contextlib.contextmanager
+def given(
+    arrays: Arrays, names: tuple[str, ...], network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], rewrite: bool
+) -> Iterator[tuple[GivenImages, GivenNetwork]]:
+    """The components of images and a copy of a network, for as long as they are used.
+
+    Parameters
+    ----------
+    arrays
+        The images.
+    names
+        The classes.
+    network, mean, std, rewrite
+        As for `Checkpoint`.
+    """
+    kept = prepared(copy.deepcopy(network).cpu().eval(), mean, std, rewrite)
+    label = type(network).__name__
+    content = _sha256({f"weights.{name}": value for name, value in kept.state_dict().items()}, f"{label} {kept} {mean} {std}")
+    splits = {"train": arrays.train, "validation": arrays.validation, "test": arrays.test}
+    tensors = {f"{name}.{part}": value for name, split in splits.items() for part, value in vars(split).items()}
+    masked = {} if arrays.test_masks is None else {"masks": arrays.test_masks}
+    channels, height, width = arrays.test.images.shape[1:]
+    images = GivenImages(_sha256(tensors | masked, str(names)), channels, height, width, names, bool(masked))
+    model = GivenNetwork(label, content)
+    _arrays[images.sha256], _networks[model.sha256] = arrays, kept
+    try:
+        yield images, model
+    finally:
+        _arrays.pop(images.sha256, None)
+        _networks.pop(model.sha256, None)
+
+
+def _sha256(tensors: Mapping[str, Tensor], more: str) -> str:
+    found = hashlib.sha256(more.encode())
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

@@ -1,0 +1,166 @@
+"""A user's own network with its trained weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from xaibench.component import ConfigurationError
+from xaibench.problem import Model
+from xaibench.rewriting import modular
+
+NESTED = ("state_dict", "model_state_dict", "model")
+"""Names under which training programs keep the weights among other things."""
+
+
+class Normalized(nn.Module):
+    """A network behind ``(x - mean) / std``, channel by channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images in [0, 1]."""
+        return self.network((images - self.mean) / self.std)
+
+
+@dataclass(frozen=True)
+class Checkpoint(Model):
+    """Any importable network with the weights in a file: nothing is trained.
+
+    Parameters
+    ----------
+    target
+        Import path of a class or function that gives the network, such as ``my_package.MyNet``, ``torchvision.models.resnet50`` or
+        ``timm.create_model``.
+    weights
+        The file: ``.safetensors``, or what ``torch.save`` wrote of a state dict (read with ``weights_only=True``). Not part of any key:
+        its sha256 is.
+    arguments
+        Arguments of the target, as ``name:value``.
+    mean, std
+        What the network expects to be subtracted from images in [0, 1], and to divide by: one number, or one for each channel.
+    rewrite
+        Whether functions and shared activations become modules of their own (`rewriting.modular`), which rules that follow modules need.
+        The network computes the same; one that cannot be traced needs false, and such rules are skipped where they would miss something.
+    sha256
+        Of the file; found out where it is not given, else compared.
+    source
+        sha256 of the file that defines the target: found out, and part of the key.
+    """
+
+    fixed: ClassVar = True
+
+    target: str
+    weights: str = field(metadata={"runtime": True})
+    arguments: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    rewrite: bool = True
+    sha256: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(value <= 0 for value in self.std):
+            raise ConfigurationError(f"model.std={self.std}: expected numbers > 0")
+        found = _sha256(self.weights)
+        if self.sha256 not in ("", found):
+            raise ConfigurationError(f"model.sha256={self.sha256}: expected {found}, which {self.weights} has")
+        object.__setattr__(self, "sha256", found)
+        file = inspect.getsourcefile(self._callable())
+        object.__setattr__(self, "source", _sha256(file) if file else "")
+
+    def unsupported(self, image_shape: tuple[int, int, int], classes: int) -> str | None:
+        """Why this network cannot take such images, or None."""
+        wrong = [name for name in ("mean", "std") if len(getattr(self, name)) not in (1, image_shape[0])]
+        return f"{wrong[0]}={getattr(self, wrong[0])}: expected 1 number, or {image_shape[0]}, one for each channel" if wrong else None
+
+    def build(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """The network as the target initializes it."""
+        return prepared(self._made(), self.mean, self.std, self.rewrite)
+
+    def pretrained(self, image_shape: tuple[int, int, int], classes: int) -> Mapping[str, Tensor]:
+        """The file's weights, by their names in what `build` gives."""
+        network = self._made()
+        try:
+            network.load_state_dict(_state(self.weights))
+        except RuntimeError as error:
+            told = " ".join(str(error).split())
+            raise ConfigurationError(f"model.weights={self.weights}: expected the state of {self.target}: {told}") from error
+        return prepared(network, self.mean, self.std, self.rewrite).state_dict()
+
+    def _callable(self) -> Any:
+        module, _, name = self.target.rpartition(".")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigurationError(f"model.target={self.target!r}: expected the import path of a network ({error})") from error
+
+    def _made(self) -> nn.Module:
+        try:
+            made = self._callable()(**self._named())
+        except TypeError as error:
+            raise ConfigurationError(f"model.arguments={self.arguments}: expected those of {self.target} ({error})") from error
+        if not isinstance(made, nn.Module):
+            raise ConfigurationError(f"model.target={self.target!r}: expected a torch.nn.Module, got {type(made).__name__}")
+        return made
+
+    def _named(self) -> dict[str, Any]:
+        wrong = [text for text in self.arguments if not text.partition(":")[0].isidentifier() or ":" not in text]
+        if wrong:
+            raise ConfigurationError(f"model.arguments: {wrong[0]!r}: expected name:value")
+        return {name: yaml.safe_load(value) for name, _, value in (text.partition(":") for text in self.arguments)}
+
+
+def prepared(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], rewrite: bool) -> nn.Module:
+    """A network that takes images in [0, 1], in eval mode; see `Checkpoint` for the arguments."""
+    whole = Normalized(network, mean, std).eval()
+    if not rewrite:
+        return whole
+    try:
+        return modular(whole)
+    except Exception as error:  # whatever a foreign network raises while it is traced
+        told = f"{type(network).__name__} cannot be traced ({type(error).__name__}: {error})"
+        raise ConfigurationError(f"model.rewrite=true: {told}; expected false for it") from error
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: str) -> str:
+    if not Path(path).is_file():
+        raise ConfigurationError(f"model.weights={path}: expected a file, .safetensors or of torch.save")
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _state(path: str) -> Mapping[str, Tensor]:
+    """The state dict in a file."""
+    if path.endswith(".safetensors"):
+        import safetensors.torch
+
+        return safetensors.torch.load_file(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise ConfigurationError(f"model.weights={path}: expected a state dict that loads with weights_only=True ({told})") from error
+    inner = next((content[name] for name in NESTED if isinstance(content, dict) and isinstance(content.get(name), dict)), content)
+    if not isinstance(inner, dict) or not all(isinstance(value, Tensor) for value in inner.values()):
+        raise ConfigurationError(f"model.weights={path}: expected a state dict, names and tensors, got {type(content).__name__}")
+    return {name.removeprefix("module."): value for name, value in inner.items()}
