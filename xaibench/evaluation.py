@@ -118,7 +118,7 @@ def evaluate(
         run(grid, Stages(kept, runtime), failures)
         results = Results(grid, kept)
         found = results.scores()
-        found = found.astype({name: object for name in found.select_dtypes("category")})
+        found = found.astype(dict.fromkeys(found.select_dtypes("category"), object))
         told = {item.key: failure(item.key, failures) for item in planned}
         arrays_of.cache_clear()
     pairs = {item.key: (item.cell.explainer.name, item.cell.metric.name) for item in planned}
