@@ -161,6 +161,8 @@ IMAGES = torch.rand(3, 1, 8, 8)
         ({"masks": np.zeros((3, 4, 4))}, r"masks of shape \(3, 4, 4\)"),
         ({"train": (torch.rand(4, 3, 8, 8), [0, 1, 2, 3])}, r"train: expected images of shape \(1, 8, 8\)"),
         ({"targets": [12]}, "expected classes below 10"),
+        ({"mean": [0.1, 0.2]}, r"mean=\(0.1, 0.2\): expected 1 number, or 1"),
+        ({"std": [0.0]}, "of std, above 0"),
         ({"device": "abacus"}, "runtime.device='abacus'"),
         ({"model": nn.Conv2d(1, 2, 3)}, r"expected logits \(N, K\)"),
     ],

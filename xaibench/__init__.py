@@ -2,9 +2,9 @@
 
 
 def __getattr__(name: str) -> object:
-    """`evaluate`, imported when it is first asked for: the command line starts without torch."""
-    if name == "evaluate":
-        from xaibench.evaluation import evaluate
+    """`evaluate` and `explain`, imported when they are first asked for: the command line starts without torch."""
+    if name in ("evaluate", "explain"):
+        from xaibench import evaluation
 
-        return evaluate
+        return getattr(evaluation, name)
     raise AttributeError(f"module 'xaibench' has no attribute {name!r}")

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from xaibench.component import Component
 from xaibench.configuration import named
 from xaibench.execution import failure, run
-from xaibench.given import given
+from xaibench.given import GivenImages, GivenNetwork, given
 from xaibench.grid import Entry, Grid
+from xaibench.identity import Explaining
 from xaibench.longtable import Results
 from xaibench.planning import check, plan
-from xaibench.problem import Arrays, Explainer, Split
+from xaibench.problem import Arrays, Explainer, Split, Training
 from xaibench.scoring import Metric
 from xaibench.selection import ExplainOn
-from xaibench.stages import Runtime, Stages, arrays_of
+from xaibench.stages import Runtime, Stages, UnsupportedError, arrays_of
 from xaibench.store import Store
 from xaibench.training import Trainer
 
 log = logging.getLogger(__name__)
 
+Entries = tuple[Entry[Any], ...]
 Chosen = Sequence[str | Component] | Mapping[str, Component]
 
 
@@ -96,37 +99,89 @@ def evaluate(
         With the argument, its value and what was expected.
     """
     arrays, names = _arrays(model, images, labels, train, masks, class_names, (tuple(mean), tuple(std)))
-    chosen: Any = targets if isinstance(targets, str) else tuple(targets)
+    chosen = _entries("explainer", explainers, Explainer), _entries("metric", metrics, Metric)
+    components = given(arrays, names, model, tuple(mean), tuple(std), rewrite)
+    with components as found, _stages(device, store) as (stages, scratch):
+        grid = _grid(*found, *chosen, targets, draw)
+        check(grid)
+        planned = plan(grid, stages.store)
+        run(grid, stages, scratch)
+        scores = Results(grid, stages.store).scores()
+        told = {item.key: failure(item.key, scratch) for item in planned}
+    scores = scores.astype(dict.fromkeys(scores.select_dtypes("category"), object))
+    pairs = {item.key: (item.cell.explainer.name, item.cell.metric.name) for item in planned}
+    scores.attrs["skipped"] = {pairs[item.key]: item.reason for item in planned if item.status == "skipped"}
+    scores.attrs["failed"] = {pairs[key]: record["message"] for key, record in told.items() if record}
+    for (explainer, metric), reason in {**scores.attrs["skipped"], **scores.attrs["failed"]}.items():
+        log.warning("%s of %s: %s", metric, explainer, reason)
+    return scores
+
+
+def explain(
+    model: nn.Module,
+    images: ArrayLike | Tensor,
+    explainers: Chosen = ("integrated_gradients",),
+    *,
+    train: tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None = None,
+    targets: Any = "predicted",
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    rewrite: bool = True,
+    draw: int = 0,
+    device: str = "auto",
+    store: str | Path | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Explanations of a trained network's predictions.
+
+    Parameters
+    ----------
+    model, images, explainers, train, targets, mean, std, rewrite, draw, device, store
+        As for `evaluate`.
+
+    Returns
+    -------
+    dict
+        The signed attributions (N, T, C or 1, H, W) of each explainer; what is not supported is left out, with a warning that says why.
+    """
+    arrays, names = _arrays(model, images, None, train, None, (), (tuple(mean), tuple(std)))
+    components, chosen = given(arrays, names, model, tuple(mean), tuple(std), rewrite), _entries("explainer", explainers, Explainer)
+    explained: dict[str, NDArray[np.float32]] = {}
+    with components as found, _stages(device, store) as (stages, _):
+        grid = _grid(*found, chosen, (), targets, draw)
+        check(grid)
+        training, on = Training(*found, grid.trainers[0].component, 0), grid.explain_on[0].component
+        for entry in chosen:
+            try:
+                explained[entry.name] = stages.explain(Explaining(training, on, entry.component, draw)).tensors["values"].numpy()
+            except UnsupportedError as error:
+                log.warning("%s: %s", entry.name, error)
+    return explained
+
+
+@contextlib.contextmanager
+def _stages(device: str, store: str | Path | None) -> Iterator[tuple[Stages, Path]]:
+    """The stages with a store, and a folder for what nobody keeps."""
     runtime = Runtime(device)
     runtime.torch_device()  # raises for one that is not there
-    on = ExplainOn(count=None, order="first", targets=chosen)
-    with tempfile.TemporaryDirectory() as scratch, given(arrays, names, model, tuple(mean), tuple(std), rewrite) as (dataset, network):
-        grid = Grid(
-            datasets=(Entry("given", dataset),),
-            models=(Entry(network.name, network),),
-            trainers=(Entry("given", Trainer()),),
-            explain_on=(Entry("explain_on", on),),
-            explainers=_entries("explainer", explainers, Explainer),
-            metrics=_entries("metric", metrics, Metric),
-            seeds=(0,),
-            draws=(draw,),
-        )
-        arrays_of.cache_clear()
-        check(grid)
-        kept, failures = Store(Path(store or scratch).absolute()), Path(scratch) / "failures"
-        planned = plan(grid, kept)
-        run(grid, Stages(kept, runtime), failures)
-        results = Results(grid, kept)
-        found = results.scores()
-        found = found.astype(dict.fromkeys(found.select_dtypes("category"), object))
-        told = {item.key: failure(item.key, failures) for item in planned}
-        arrays_of.cache_clear()
-    pairs = {item.key: (item.cell.explainer.name, item.cell.metric.name) for item in planned}
-    found.attrs["skipped"] = {pairs[item.key]: item.reason for item in planned if item.status == "skipped"}
-    found.attrs["failed"] = {pairs[key]: record["message"] for key, record in told.items() if record}
-    for (explainer, metric), reason in {**found.attrs["skipped"], **found.attrs["failed"]}.items():
-        log.warning("%s of %s: %s", metric, explainer, reason)
-    return found
+    arrays_of.cache_clear()
+    with tempfile.TemporaryDirectory() as scratch:
+        yield Stages(Store(Path(store or scratch).absolute()), runtime), Path(scratch) / "failures"
+    arrays_of.cache_clear()
+
+
+def _grid(dataset: GivenImages, network: GivenNetwork, explainers: Entries, metrics: Entries, targets: Any, draw: int) -> Grid:
+    classes: Any = targets if isinstance(targets, str) else tuple(targets)
+    on = ExplainOn(count=None, order="first", targets=classes)
+    return Grid(
+        datasets=(Entry("given", dataset),),
+        models=(Entry(network.name, network),),
+        trainers=(Entry("given", Trainer()),),
+        explain_on=(Entry("explain_on", on),),
+        explainers=explainers,
+        metrics=metrics,
+        seeds=(0,),
+        draws=(draw,),
+    )
 
 
 def _entries(group: str, chosen: Chosen, kind: type) -> tuple[Entry[Any], ...]:
@@ -151,6 +206,9 @@ def _arrays(
 ) -> tuple[Arrays, tuple[str, ...]]:
     """What is given as a dataset's content, checked, and the classes' names."""
     pixels = _images("images", images)
+    for name, part in zip(("mean", "std"), normalization, strict=True):
+        if len(part) not in (1, pixels.shape[1]) or (name == "std" and min(part) <= 0):
+            raise ValueError(f"{name}={part}: expected 1 number, or {pixels.shape[1]}, one for each channel; of std, above 0")
     mean, std = (torch.tensor(part).view(1, -1, 1, 1) for part in normalization)
     was, place = model.training, next(iter(model.parameters()), torch.zeros(0)).device
     if was:

@@ -107,13 +107,13 @@ def given(
     network, mean, std, rewrite
         As for `Checkpoint`.
     """
-    kept = prepared(copy.deepcopy(network).cpu().eval(), mean, std, rewrite)
+    channels, height, width = arrays.test.images.shape[1:]
+    kept = prepared(copy.deepcopy(network).cpu(), channels, mean, std, rewrite)
     label = type(network).__name__
     content = _sha256({f"weights.{name}": value for name, value in kept.state_dict().items()}, f"{label} {kept} {mean} {std}")
     splits = {"train": arrays.train, "validation": arrays.validation, "test": arrays.test}
     tensors = {f"{name}.{part}": value for name, split in splits.items() for part, value in vars(split).items()}
     masked = {} if arrays.test_masks is None else {"masks": arrays.test_masks}
-    channels, height, width = arrays.test.images.shape[1:]
     images = GivenImages(_sha256(tensors | masked, str(names)), channels, height, width, names, bool(masked))
     model = GivenNetwork(label, content)
     _arrays[images.sha256], _networks[model.sha256] = arrays, kept

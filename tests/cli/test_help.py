@@ -84,6 +84,8 @@ def test_completion(line, expected, capsys, monkeypatch):
 def test_list_shows_every_component_and_experiment(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     found = say(capsys, "list")
+    for name in ("own/image_folder", "own/npz", "own/checkpoint"):
+        assert name in found
     for group in ("dataset", "model", "trainer", "explainer", "metric", "experiment"):
         assert all(name in found for name in names(group)), group
 

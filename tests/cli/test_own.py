@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from xaibench.datasets.digits import Digits
-from xaibench.datasets.image_folder import ImageFolder
+from xaibench.datasets.image_folder import ImageFolder, read_image
 from xaibench.datasets.npz import Npz
 from xaibench.models.checkpoint import Checkpoint
 
@@ -123,11 +123,15 @@ def test_the_network_is_the_users(own, trained, weights):
 
 
 def test_rules_that_follow_modules_see_its_functions_and_shared_activations(own):
-    given = ("-m", *NORMALIZED, "explainer=deep_lift,guided_backpropagation,lrp_epsilon_plus,grad_cam,deep_shap,integrated_gradients")
+    given = (
+        "-m",
+        *NORMALIZED,
+        "explainer=full_grad,deep_lift,guided_backpropagation,lrp_epsilon_plus,grad_cam,deep_shap,integrated_gradients",
+    )
     outcome = own(*given, "metric=deletion,completeness_error,mprt")
     assert outcome.status == 0, outcome.out + outcome.err
     assert "0 failed" in outcome.out
-    assert own.bench.made()["evaluate"] == 15  # three explainers claim no completeness
+    assert own.bench.made()["evaluate"] == 17  # four explainers claim no completeness
     scores = (own.bench.results / "sweep" / "table.csv").read_text().splitlines()
     errors = [float(line.split(",")[10]) for line in scores if ",completeness_error,value," in line and ",deep_" in line]
     assert len(errors) == 2
@@ -245,7 +249,7 @@ def test_files_are_scaled_and_cut_around_the_center(tmp_path):
     wide = Image.new("RGB", (12, 4))
     wide.paste((255, 255, 255), (4, 0, 8, 4))
     wide.save(tmp_path / "a" / "wide.png")
-    cut = ImageFolder(str(tmp_path), height=4, width=4, channels=1)._image(tmp_path / "a" / "wide.png")
+    cut = read_image(tmp_path / "a" / "wide.png", height=4, width=4, channels=1)
     assert cut.shape == (1, 4, 4)
     assert (cut == 1).all()
 
@@ -295,3 +299,20 @@ def test_content_and_the_networks_code_count_not_the_folders_name(trained, tmp_p
         content = dict(file)
     content["test_labels"][0] = 1 - content["test_labels"][0]
     assert Npz(arrays(tmp_path, **content)).checksum() != digits.checksum()
+
+
+def test_one_picture_of_all_methods(trained, tmp_path, capsys):
+    folder, _ = trained
+    image = next((folder / "images" / "test" / "digit 3").iterdir())
+    given = ["explain", str(image), "--target", "own_network.Net", "--weights", str(folder / "net.pt"), "--size", "8", "--channels", "1"]
+    given += ["--mean", str(MEAN), "--std", str(STD), "--out", str(tmp_path / "maps.png")]
+    outcome = Bench(tmp_path).typed(*given, "--explainers", "gradient", "deep_shap", "lrp_epsilon_plus", "lime", "sobel")
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.splitlines()[0].startswith("class 3: ")
+    assert "5 explanations of class 3" in outcome.out
+    with Image.open(tmp_path / "maps.png") as picture:
+        assert len(picture.convert("RGB").getcolors(10**6)) > 20
+    other = Bench(tmp_path).typed(*given, "--explainers", "gradient", "--class", "5")
+    assert "1 explanations of class 5" in other.out
+    wrong = Bench(tmp_path).typed(*given, "--class", "12")
+    assert (wrong.status, "expected a class below 10" in wrong.err) == (2, True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +19,9 @@ from xaibench.scoring import Metric, Requires
 PLURALS = {"datasets": "dataset", "models": "model", "trainers": "trainer", "explainers": "explainer", "metrics": "metric"}
 VARIANTS = "variant/"
 """Begins the names of what differs from an option only in some fields: these are not listed."""
+
+OWN = "own/"
+"""Begins the names of what stands for a user's own data or network, and has fields without a default."""
 
 HELP = "usage: xaibench list [datasets | models | trainers | explainers | metrics | experiments] [--config-dir FOLDER]"
 
@@ -43,7 +48,7 @@ def main(argv: list[str]) -> int:
 def components(request: Request, group: str) -> dict[str, Component]:
     """All components of a group at their configured values, by name; those of counterfactuals as ``counterfactual/NAME``."""
     assert group in GROUPS
-    names = [name for name in request.options(group) if not name.startswith(VARIANTS)]
+    names = [name for name in request.options(group) if not name.startswith((VARIANTS, OWN))]
     config = request.compose([f"+{group}@entries.e{number}={name}" for number, name in enumerate(names)])
     from omegaconf import OmegaConf
 
@@ -67,6 +72,11 @@ def _group(request: Request, group: str, title: str) -> Table:
         fields = ", ".join(f"{field.name}={_short(getattr(component, field.name))}" for field in dataclasses.fields(component))
         small = "".join(f"\n{line}" for line in (getattr(component, "paper", ""), fields) if line)
         table.add_row(name, *_facts(component), Text(_first_sentence(component)).append(small, style="dim"))
+    for name in (name for name in request.options(group) if name.startswith(OWN)):
+        spec = request.compose([f"+{group}@own={name}"])["own"]
+        cls = getattr(importlib.import_module(spec["_target_"].rpartition(".")[0]), spec["_target_"].rpartition(".")[2])
+        fields = ", ".join(field.name for field in dataclasses.fields(cls))
+        table.add_row(name, Text(_first_sentence(cls)).append(f"\n{fields}", style="dim"))
     return table
 
 
@@ -84,8 +94,8 @@ def _facts(component: Component) -> tuple[str, ...]:
     return ()
 
 
-def _first_sentence(component: Component) -> str:
-    text = (type(component).__doc__ or "").strip()
+def _first_sentence(component: Component | type) -> str:
+    text = (inspect.getdoc(component if isinstance(component, type) else type(component)) or "").strip()
     return " ".join(text.split("\n\n")[0].split())
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "export": ("xaibench.cli.export", "a study's explanations as numpy files and pictures"),
     "sweep-config": ("xaibench.cli.sweep_config", "a W&B sweep over the grid of `run -m`"),
     "report": ("xaibench.cli.report", "a study's folder as one HTML page that opens anywhere, without a network"),
+    "explain": ("xaibench.cli.explain", "one picture of what all methods say about an image and a network of your own"),
     "influence": ("xaibench.cli.influence", "what pixels do to the predictions in a file: no classifier is needed"),
     "bench": ("xaibench.cli.bench", "how fast explainers are: against the limit of their passes, and against captum and shap"),
     "store": ("xaibench.cli.store", "list, verify and prune the store; results as one file, for other machines"),

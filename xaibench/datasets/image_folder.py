@@ -82,20 +82,22 @@ class ImageFolder(Dataset):
     def _read(self, files: tuple[Path, ...]) -> Split:
         places = {name: place for place, name in enumerate(self.classes)}
         labels = torch.tensor([places[file.parent.name] for file in files])
-        return Split(torch.stack([self._image(file) for file in files]), labels)
+        return Split(torch.stack([read_image(file, self.height, self.width, self.channels) for file in files]), labels)
 
-    def _image(self, file: Path) -> Tensor:
-        from PIL import Image, ImageOps, UnidentifiedImageError
 
-        try:
-            with Image.open(file) as opened:
-                ImageOps.exif_transpose(opened, in_place=True)
-                image = opened.convert("L" if self.channels == 1 else "RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            raise ConfigurationError(f"dataset.path: {file}: expected an image ({error})") from error
-        fitted = ImageOps.fit(image, (self.width, self.height), Image.Resampling.BICUBIC)
-        values = torch.from_numpy(np.array(fitted, dtype=np.float32)) / 255
-        return values[None] if self.channels == 1 else values.permute(2, 0, 1).contiguous()
+def read_image(file: Path, height: int, width: int, channels: int) -> Tensor:
+    """(C, height, width) in [0, 1]: an image scaled until it covers this, and cut around its center."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as opened:
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = opened.convert("L" if channels == 1 else "RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise ConfigurationError(f"{file}: expected an image ({error})") from error
+    fitted = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    values = torch.from_numpy(np.array(fitted, dtype=np.float32)) / 255
+    return values[None] if channels == 1 else values.permute(2, 0, 1).contiguous()
 
 
 @lru_cache(maxsize=8)

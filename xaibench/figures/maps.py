@@ -20,6 +20,9 @@ CELL = 0.95
 TILE = 0.5
 """Sides of a map in inches, over all classes and below other explainers'."""
 
+SHEET, ACROSS = 1.4, 7
+"""Width of a picture of a sheet in inches, and pictures side by side."""
+
 FAINT = 0.2
 """How dark the image under a map is at most."""
 
@@ -126,6 +129,37 @@ def all_classes(
         text += "; outlined: predicted class" if predicted is not None else ""
         text += "; left: the image as the classifier sees it (0 black, 1 white), under the maps faint and with dark and light exchanged"
         _bar(figure, panels, limits[0] if scale == "figure" else None, colors, text)
+        style.save(figure, path)
+    return figure
+
+
+def sheet(image: NDArray[Any], maps: Mapping[str, NDArray[Any]], title: str, path: Path) -> Figure:
+    """An image and each explainer's map of it, side by side, each map on a scale of its own.
+
+    Parameters
+    ----------
+    image
+        (C, H, W) in [0, 1].
+    maps
+        Signed (C or 1, H, W) by explainer; channels are summed.
+    title
+        What is explained.
+    path
+        File to write: png, svg or pdf.
+    """
+    tiles = {"image": _shown(image[None])[0]} | {name: _colored(values.sum(axis=0)) for name, values in maps.items()}
+    columns = min(ACROSS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    with style.settings():
+        figure = style.new(SHEET * columns, (SHEET * image.shape[1] / image.shape[2] + 0.3) * rows + 0.9)
+        panels = figure.subplots(rows, columns, squeeze=False)
+        for axes in panels.flat:
+            axes.set_axis_off()
+        for axes, (name, tile) in zip(panels.flat, tiles.items(), strict=False):
+            axes.imshow(tile, interpolation="nearest")
+            axes.set_title(style.wrap(name, 22), fontsize=7, pad=2)
+        figure.suptitle(title, fontsize=10)
+        _bar(figure, list(panels.flat), None, style.DIVERGING, "each map on its own scale")
         style.save(figure, path)
     return figure
 

@@ -24,23 +24,6 @@ NESTED = ("state_dict", "model_state_dict", "model")
 """Names under which training programs keep the weights among other things."""
 
 
-class Normalized(nn.Module):
-    """A network behind ``(x - mean) / std``, channel by channel."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of images in [0, 1]."""
-        return self.network((images - self.mean) / self.std)
-
-
 @dataclass(frozen=True)
 class Checkpoint(Model):
     """Any importable network with the weights in a file: nothing is trained.
@@ -95,17 +78,21 @@ class Checkpoint(Model):
 
     def build(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network as the target initializes it."""
-        return prepared(self._made(), self.mean, self.std, self.rewrite)
+        return prepared(self._made(), image_shape[0], self.mean, self.std, self.rewrite)
 
     def pretrained(self, image_shape: tuple[int, int, int], classes: int) -> Mapping[str, Tensor]:
         """The file's weights, by their names in what `build` gives."""
+        return prepared(self.network(), image_shape[0], self.mean, self.std, self.rewrite).state_dict()
+
+    def network(self) -> nn.Module:
+        """The network as it is in the file, in eval mode, without normalization."""
         network = self._made()
         try:
             network.load_state_dict(_state(self.weights))
         except RuntimeError as error:
             told = " ".join(str(error).split())
             raise ConfigurationError(f"model.weights={self.weights}: expected the state of {self.target}: {told}") from error
-        return prepared(network, self.mean, self.std, self.rewrite).state_dict()
+        return network.eval()
 
     def _callable(self) -> Any:
         module, _, name = self.target.rpartition(".")
@@ -130,9 +117,11 @@ class Checkpoint(Model):
         return {name: yaml.safe_load(value) for name, _, value in (text.partition(":") for text in self.arguments)}
 
 
-def prepared(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], rewrite: bool) -> nn.Module:
+def prepared(network: nn.Module, channels: int, mean: tuple[float, ...], std: tuple[float, ...], rewrite: bool) -> nn.Module:
     """A network that takes images in [0, 1], in eval mode; see `Checkpoint` for the arguments."""
-    whole = Normalized(network, mean, std).eval()
+    whole = network.eval()
+    if {*mean} != {0.0} or {*std} != {1.0}:
+        whole = nn.Sequential(normalization(channels, mean, std), network).eval()
     if not rewrite:
         return whole
     try:
@@ -140,6 +129,14 @@ def prepared(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]
     except Exception as error:  # whatever a foreign network raises while it is traced
         told = f"{type(network).__name__} cannot be traced ({type(error).__name__}: {error})"
         raise ConfigurationError(f"model.rewrite=true: {told}; expected false for it") from error
+
+
+def normalization(channels: int, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
+    """``(x - mean) / std``, channel by channel, as a batch normalization: a layer that every rule knows."""
+    layer = nn.BatchNorm2d(channels, eps=0.0, affine=False)
+    layer.running_mean = torch.tensor(mean, dtype=torch.float32).expand(channels).clone()
+    layer.running_var = torch.tensor(std, dtype=torch.float32).expand(channels).square()
+    return layer.eval()
 
 
 @lru_cache(maxsize=8)
