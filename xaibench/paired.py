@@ -52,10 +52,20 @@ class Scored:
         return self.sign * np.stack(list(self.by_explainer.values()), axis=2)
 
     def means(self) -> Floats:
-        """(explainers, seeds), how good: the mean over the images that all explainers have a score for, with all seeds, times `sign`."""
+        """(explainers, seeds), how good: the mean over the images that all explainers have a score for, with all seeds, times `sign`.
+
+        NaN where there is no such image.
+        """
         values = self.good()
-        found: Floats = values[np.isfinite(values).all(axis=(1, 2))].mean(axis=0).T
+        shared = values[np.isfinite(values).all(axis=(1, 2))]
+        found: Floats = shared.mean(axis=0).T if len(shared) else np.full(values.shape[:0:-1], np.nan)
         return found
+
+    def best_control(self) -> tuple[str, float] | None:
+        """The control with the best mean over the images that it has a score for, with all seeds, and that mean; None if none has any."""
+        own = {name: values.mean(axis=1) for name, values in self.by_explainer.items() if name in self.controls}
+        means = {name: float(unit[np.isfinite(unit)].mean()) for name, unit in own.items() if np.isfinite(unit).any()}
+        return max(means.items(), key=lambda item: (self.sign * item[1], item[0]), default=None)
 
 
 def scored_tables(long: pd.DataFrame, score: str = "value") -> Iterator[Scored]:

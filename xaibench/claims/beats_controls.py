@@ -33,12 +33,12 @@ class BeatsControls(ScoreClaim):
     def rows(self, results: Results) -> Iterable[dict[str, Any]]:
         """Check the claim."""
         for scored in self.scored(results, self.metric, self.score):
-            means = dict(zip(scored.by_explainer, scored.means().mean(axis=1), strict=True))
-            if not scored.controls:
+            control = scored.best_control()
+            if control is None:
                 continue
-            best = max(scored.controls, key=lambda name: (means[name], name))
+            best, mean = control
             for name, values in scored.by_explainer.items():
                 if name not in scored.controls:
                     found = crossed_interval(scored.sign * (values - scored.by_explainer[best]))
-                    text = f"{self.metric} better than that of the best control, {best} ({scored.sign * means[best]:.3g})"
+                    text = f"{self.metric} better than that of the best control, {best} ({mean:.3g})"
                     yield row(scored.names | {"explainer": name}, text, found, ">")
