@@ -94,7 +94,7 @@ def test_the_page_is_sorted_by_faithfulness_and_tells_passes():
     costs = pd.DataFrame({"explainer": ["lime", "lime", "sobel"], "forward": [1000.0, 2000.0, 0.0], "backward": [1.0, 1.0, 0.0]})
     lines = standings.markdown(standings.standings(scores, compared, costs)).splitlines()
     assert [line for line in lines if line.startswith("| ")] == [
-        "| explainer | family | passes | place in faithfulness | faithfulness | axiomatic | complexity |",
+        "| explainer | family | passes | place | faithfulness | axiomatic | complexity |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
         "| saliency | gradient |  | 0.00 | 1 (0) of 1 |  | 0 (0) of 1 |",
         "| lime | perturbation | 1,501 | 1.00 | 0 (0) of 1 |  | 1 (0) of 1 |",

@@ -25,8 +25,8 @@ Tests = dict[tuple[str, str], tuple[float, float, float]]
 NOTE = """On how many pairs of a metric and a classifier an explainer is significantly better than the best control and, in brackets, worse.
 The best control is the one with the best mean of all that ignore the classifier. Better: image by image, the 95 % interval of the mean
 difference (images crossed with seeds) lies above 0, and Wilcoxon's signed rank test with Holm's correction over all pairs of explainers
-finds a difference (5 %). Place: among the explainers by their means, 0 for the first and 1 for the last, mean over metrics and
-classifiers. Passes: forward and backward, to explain one image. Sorted by faithfulness."""
+finds a difference (5 %). Place: in the first family of metrics, among the explainers by their means, 0 for the first and 1 for the last,
+mean over metrics and classifiers. Passes: forward and backward, to explain one image. Sorted by the first family of metrics."""
 
 
 def tests(comparison: pd.DataFrame, controls: Iterable[str], keys: Sequence[str]) -> dict[tuple[str, ...], Tests]:
@@ -129,19 +129,24 @@ def ordered(found: pd.DataFrame) -> list[str]:
     return sorted(found["explainer"].unique(), key=lambda name: (-share.get(name, -1.0), loss.get(name, 2.0), natural(name)))
 
 
+def families(found: pd.DataFrame) -> list[str]:
+    """The families of metrics, faithfulness first."""
+    return sorted(found["metric_family"].unique(), key=lambda name: (name != FIRST, name))
+
+
 def sheet(found: pd.DataFrame) -> tuple[list[str], list[list[tuple[str, float]]]]:
     """Heads and rows of the table, in its order: each cell's text, and the number to sort it by (NaN where it has none)."""
-    families = sorted(found["metric_family"].unique(), key=lambda name: (name != FIRST, name))
-    heads = ["explainer", "family", "passes", f"place in {families[0]}", *families]
+    kinds = families(found)
+    heads = ["explainer", "family", "passes", "place", *kinds]
     by_name = found.set_index(["explainer", "metric_family"]).to_dict("index")
     rows = []
     for name in ordered(found):
-        own = {family: by_name[name, family] for family in families if (name, family) in by_name}
+        own = {family: by_name[name, family] for family in kinds if (name, family) in by_name}
         first = next(iter(own.values()))
-        numbers = [(first["passes"], "{:,.0f}"), (own[families[0]]["place"] if families[0] in own else math.nan, "{:.2f}")]
+        numbers = [(first["passes"], "{:,.0f}"), (own[kinds[0]]["place"] if kinds[0] in own else math.nan, "{:.2f}")]
         known = [(name, math.nan), (first["family"], math.nan)]
         known += [("" if math.isnan(value) else shape.format(value), value) for value, shape in numbers]
-        rows.append(known + [_counted(own[one]) if one in own else ("", math.nan) for one in families])
+        rows.append(known + [_counted(own[one]) if one in own else ("", math.nan) for one in kinds])
     return heads, rows
 
 

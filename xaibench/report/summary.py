@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xaibench import standings
 from xaibench.report.leaderboard import Leader
 from xaibench.report.study import Study
+
+FEW = 3
+"""Explainers that are named as the first, or the last, of many."""
 
 Section = dict[str, list[str]]
 
@@ -26,9 +30,10 @@ def summary(study: Study, found: list[Leader], general: list[str]) -> Section:
     general
         Notes that hold for all scores of a classifier.
     """
+    leading = [text for title in study.titles for text in _leading([one for one in found if one.title == title])]
     parts = {
         "What was compared": _compared(study),
-        "Which explainers lead": [text for title in study.titles for text in _leading([one for one in found if one.title == title])],
+        "Which explainers lead": _ahead(study.csv(standings.STEM)) + leading,
         "The classifiers": _accuracies(study.csv("classifiers")),
         "What to be careful about": _warnings(study, found, general),
     }
@@ -90,6 +95,19 @@ def _leading(found: list[Leader]) -> list[str]:
         texts += [f"The best control is significantly better in {_few(judged['no'])}."] if judged["no"] else []
         texts += [f"It is undecided in {_few(judged['undecided'])}."] if judged["undecided"] else []
     return [" ".join(texts)]
+
+
+def _ahead(found: pd.DataFrame) -> list[str]:
+    """Who is most often better than the best control in the first family of metrics, and who least."""
+    if found.empty:
+        return []
+    names, family = standings.ordered(found), standings.families(found)[0]
+    known = found[found["metric_family"] == family].set_index("explainer")
+    told = [f"{name} ({known['better'][name]} of {known['compared'][name]})" for name in names if name in known.index]
+    if len(told) < 2 * FEW:
+        return []
+    text = f"In {family} {listed(told[:FEW])} of metrics and classifiers are most often significantly better than the best control"
+    return [f"{text}; least often {listed(told[-FEW:])}."]
 
 
 def _few(names: list[str], most: int = 4) -> str:
