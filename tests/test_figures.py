@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from xaibench.figures import style
 from xaibench.figures.classifier import confusion_matrix, learning_curves
@@ -319,3 +320,15 @@ def test_drawing_leaves_settings_and_pyplot_alone(tmp_path):
 def test_other_formats_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"expected a suffix out of .png, .svg, .pdf"):
         FIGURES["history"](tmp_path / "history.jpg")
+
+
+def test_a_flat_picture_keeps_its_colors_and_takes_fewer_bytes(tmp_path):
+    figure = style.new(4, 3)
+    axes = figure.subplots()
+    for place, color in enumerate(style.COLORS):
+        axes.plot([0, 1], [place, place + 1], color=color, marker="o")
+    style.save(figure, tmp_path / "full.png")
+    style.save(figure, tmp_path / "flat.png", flat=True)
+    full, flat = (np.asarray(Image.open(tmp_path / name).convert("RGB")).astype(int) for name in ("full.png", "flat.png"))
+    assert np.abs(full - flat).max() <= 16
+    assert (tmp_path / "flat.png").stat().st_size < 0.6 * (tmp_path / "full.png").stat().st_size

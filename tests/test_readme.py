@@ -9,9 +9,9 @@ ROOT = Path(xaibench.__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_is_the_committed_one():
-    shown = TEXT.partition("<!-- quickstart table -->")[2].partition("<!-- end of quickstart table -->")[0]
-    assert shown.strip() == (ROOT / "results" / "quickstart" / "table.md").read_text(encoding="utf-8").strip()
+def test_the_standings_are_the_committed_ones():
+    shown = TEXT.partition("<!-- grand standings -->")[2].partition("<!-- end of grand standings -->")[0]
+    assert shown.strip() == (ROOT / "results" / "grand" / "standings.md").read_text(encoding="utf-8").strip()
 
 
 def test_every_link_and_picture_exists():

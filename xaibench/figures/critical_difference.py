@@ -48,7 +48,7 @@ def critical_difference(ranks: pd.DataFrame, path: Path) -> Figure:
         figure.supxlabel(
             f"mean rank by {ranks['metric'].iloc[0]} (1 is best); bars: no significant difference (Wilcoxon, Holm, 5 %)", fontsize=7
         )
-        style.save(figure, path)
+        style.save(figure, path, flat=True)
     return figure
 
 

@@ -51,7 +51,7 @@ def ranking(table: pd.DataFrame, path: Path) -> Figure:
         arrow = {True: " (higher is better)", False: " (lower is better)"}.get(direction, "")
         figure.supxlabel(f"{table['metric'].iloc[0]}{arrow}; line: best control", fontsize=8)
         figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, title="family", alignment="left")
-        style.save(figure, path)
+        style.save(figure, path, flat=True)
     return figure
 
 

@@ -15,6 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from xaibench.blocks import natural
 
@@ -45,6 +46,9 @@ SETTINGS = {
     "pdf.fonttype": 42,
 }
 
+PALETTE = 128
+"""Colors of a flat png."""
+
 METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None, "Creator": None},
@@ -66,8 +70,13 @@ def new(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, flat: bool = False) -> None:
     """Write the figure as png (150 dots per inch), svg or pdf, by the path's suffix, without dates or versions.
+
+    Parameters
+    ----------
+    flat
+        Whether the figure has few colors: a png then has a palette, and a third of the bytes.
 
     Raises
     ------
@@ -78,6 +87,10 @@ def save(figure: Figure, path: Path) -> None:
         raise ValueError(f"path={str(path)!r}: expected a suffix out of {', '.join(METADATA)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi="figure", bbox_inches="tight", pad_inches=0.08, metadata=METADATA[path.suffix])
+    if flat and path.suffix == ".png":
+        with Image.open(path) as drawn:
+            few = drawn.convert("RGB").quantize(PALETTE, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
 
 
 def lines(explainers: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
