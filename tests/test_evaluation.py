@@ -27,6 +27,23 @@ def digits():
     return Digits().load()
 
 
+class Halving(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x) / 2
+
+
+class Doubling(Halving):
+    def forward(self, x):
+        return self.network(x) * 2
+
+
+Doubling.__name__ = "Halving"
+
+
 def test_five_lines(network, digits):
     found = xaibench.evaluate(
         network,
@@ -130,6 +147,13 @@ def test_a_store_keeps_results_and_knows_the_network_by_its_weights(network, dig
     assert kept() == 3
     call(network, mean=[0.5])
     assert kept() == 4
+    smooth = nn.Sequential(network[0], nn.Softplus(), *network[2:])  # the same weights
+    call(smooth.eval())
+    assert kept() == 5
+    one, two = Halving(network), Doubling(network)
+    call(one.eval(), rewrite=False)
+    call(two.eval(), rewrite=False)
+    assert kept() == 7
 
 
 def test_all_classes_can_be_explained(network, digits):

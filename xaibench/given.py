@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -110,7 +111,9 @@ def given(
     channels, height, width = arrays.test.images.shape[1:]
     kept = prepared(copy.deepcopy(network).cpu(), channels, mean, std, rewrite)
     label = type(network).__name__
-    content = _sha256({f"weights.{name}": value for name, value in kept.state_dict().items()}, f"{label} {kept} {mean} {std}")
+    content = _sha256(
+        {f"weights.{name}": value for name, value in kept.state_dict().items()}, f"{label} {kept} {mean} {std} {_code(network)}"
+    )
     splits = {"train": arrays.train, "validation": arrays.validation, "test": arrays.test}
     tensors = {f"{name}.{part}": value for name, split in splits.items() for part, value in vars(split).items()}
     masked = {} if arrays.test_masks is None else {"masks": arrays.test_masks}
@@ -122,6 +125,16 @@ def given(
     finally:
         _arrays.pop(images.sha256, None)
         _networks.pop(model.sha256, None)
+
+
+def _code(network: nn.Module) -> str:
+    """The source of the network's own classes, where it can be read: what `forward` does is in no weight and in no module's name."""
+    found = []
+    for cls in sorted({type(module) for module in network.modules()}, key=lambda one: f"{one.__module__}.{one.__qualname__}"):
+        if not cls.__module__.startswith("torch."):
+            with contextlib.suppress(OSError, TypeError):  # it was typed into a shell
+                found.append(inspect.getsource(cls))
+    return "\n".join(found)
 
 
 def _sha256(tensors: Mapping[str, Tensor], more: str) -> str:

@@ -259,6 +259,10 @@ def test_classes_of_the_network_that_the_folder_lacks(tmp_path):
     picture(tmp_path / "test" / "cat" / "1.png", "red")
     chosen = ImageFolder(str(tmp_path), height=2, width=2, class_names=("ant", "cat", "dog"))
     assert chosen._read((tmp_path / "train" / "dog" / "1.png",)).labels.tolist() == [2]
+    before, again = chosen.checksum(), tmp_path / "again"
+    picture(again / "train" / "dog" / "1.png", "blue")
+    picture(again / "test" / "cat" / "1.png", "red")
+    assert ImageFolder(str(again), height=2, width=2).checksum() != before
     with pytest.raises(ValueError, match="dog has none"):
         _ = ImageFolder(str(tmp_path), height=2, width=2, class_names=("ant", "cat")).classes
 
