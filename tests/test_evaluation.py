@@ -105,6 +105,15 @@ def test_the_users_network_stays_as_it_is(digits):
     assert errors.max() < 1e-4
 
 
+def test_modes_that_differ_between_modules_stay_so(digits):
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64).eval(), nn.Dropout(0.5), nn.Linear(64, 10))
+    network.training = False  # as a frozen layer inside, or a sampling one, may be
+    before = [module.training for module in network.modules()]
+    assert {*before} == {True, False}
+    xaibench.evaluate(network, digits.test.images[:4], explainers=["gradient"], metrics=["sparseness"])
+    assert [module.training for module in network.modules()] == before
+
+
 def test_a_network_in_train_mode_is_told(network, digits, caplog):
     xaibench.evaluate(nn.Sequential(network).train(), digits.test.images[:2], explainers=["sobel"], metrics=["sparseness"])
     assert "expected a network in eval mode" in caplog.text

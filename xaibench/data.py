@@ -37,12 +37,27 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Dataset(Component):
-    """Images with classes. `subset_seed` chooses the test images that are explained, the same ones for every model and seed."""
+    """Images with classes. `subset_seed` chooses the test images that are explained, the same ones for every model and seed.
+
+    `shape`, `classes` and `has_masks` belong to the class where its fields do not change them.
+    """
 
     subset_seed: ClassVar[int] = 0
-    has_masks: ClassVar[bool] = False
-    shape: ClassVar[tuple[int, int, int]]
-    classes: ClassVar[tuple[str, ...]]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, in the order of a network's outputs."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the true relevance is known."""
+        return False
 
     @abstractmethod
     def checksum(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from xaibench.given import GivenImages, GivenNetwork, given
 from xaibench.grid import Entry, Grid
 from xaibench.identity import Explaining
 from xaibench.longtable import Results
+from xaibench.models.checkpoint import prepared
 from xaibench.planning import check, plan
 from xaibench.problem import Arrays, Explainer, Split, Training
 from xaibench.scoring import Metric
@@ -98,9 +100,10 @@ def evaluate(
     ConfigurationError, ValueError
         With the argument, its value and what was expected.
     """
-    arrays, names = _arrays(model, images, labels, train, masks, class_names, (tuple(mean), tuple(std)))
+    pixels = _images("images", images)
+    network = _network(model, pixels.shape[1], tuple(mean), tuple(std), rewrite)
     chosen = _entries("explainer", explainers, Explainer), _entries("metric", metrics, Metric)
-    components = given(arrays, names, model, tuple(mean), tuple(std), rewrite)
+    components = given(*_arrays(network, pixels, labels, train, masks, class_names), network, model)
     with components as found, _stages(device, store) as (stages, scratch):
         grid = _grid(*found, *chosen, targets, draw)
         check(grid)
@@ -143,8 +146,10 @@ def explain(
     dict
         The signed attributions (N, T, C or 1, H, W) of each explainer; what is not supported is left out, with a warning that says why.
     """
-    arrays, names = _arrays(model, images, None, train, None, (), (tuple(mean), tuple(std)))
-    components, chosen = given(arrays, names, model, tuple(mean), tuple(std), rewrite), _entries("explainer", explainers, Explainer)
+    pixels = _images("images", images)
+    network = _network(model, pixels.shape[1], tuple(mean), tuple(std), rewrite)
+    chosen = _entries("explainer", explainers, Explainer)
+    components = given(*_arrays(network, pixels, None, train, None, ()), network, model)
     explained: dict[str, NDArray[np.float32]] = {}
     with components as found, _stages(device, store) as (stages, _):
         grid = _grid(*found, chosen, (), targets, draw)
@@ -201,25 +206,23 @@ def _name(one: str | Component) -> str:
     return one if isinstance(one, str) else type(one).__name__
 
 
+def _network(model: nn.Module, channels: int, mean: tuple[float, ...], std: tuple[float, ...], rewrite: bool) -> nn.Module:
+    """A copy that takes images in [0, 1], on the CPU and in eval mode."""
+    for name, part in (("mean", mean), ("std", std)):
+        if len(part) not in (1, channels) or (name == "std" and min(part) <= 0):
+            raise ValueError(f"{name}={part}: expected 1 number, or {channels}, one for each channel; of std, above 0")
+    if model.training:
+        log.warning("model: expected a network in eval mode; a copy of it is evaluated in that mode")
+    return prepared(copy.deepcopy(model).cpu(), channels, mean, std, rewrite)
+
+
 def _arrays(
-    model: nn.Module, images: Any, labels: Any, train: Any, masks: Any, class_names: Sequence[str], normalization: tuple[Any, Any]
+    network: nn.Module, pixels: Tensor, labels: Any, train: Any, masks: Any, class_names: Sequence[str]
 ) -> tuple[Arrays, tuple[str, ...]]:
     """What is given as a dataset's content, checked, and the classes' names."""
-    pixels = _images("images", images)
-    for name, part in zip(("mean", "std"), normalization, strict=True):
-        if len(part) not in (1, pixels.shape[1]) or (name == "std" and min(part) <= 0):
-            raise ValueError(f"{name}={part}: expected 1 number, or {pixels.shape[1]}, one for each channel; of std, above 0")
-    mean, std = (torch.tensor(part).view(1, -1, 1, 1) for part in normalization)
-    was, place = model.training, next(iter(model.parameters()), torch.zeros(0)).device
-    if was:
-        log.warning("model: expected a network in eval mode; a copy of it is evaluated in that mode")
-    try:
-        model.eval()
-        with torch.inference_mode():
-            logits = model(((pixels[:2] - mean) / std).to(place)).cpu()
-            predicted = _labels("labels", labels, len(pixels)) if labels is not None else _predicted(model, pixels, mean, std, place)
-    finally:
-        model.train(was)
+    with torch.inference_mode():
+        logits = network(pixels[:2])
+        predicted = _labels("labels", labels, len(pixels)) if labels is not None else _predicted(network, pixels)
     if logits.dim() != 2:
         raise ValueError(f"model: expected logits (N, K), got shape {tuple(logits.shape)}")
     names = tuple(class_names) or tuple(map(str, range(logits.shape[1])))
@@ -237,8 +240,8 @@ def _arrays(
     return Arrays(known, known, test, true), names
 
 
-def _predicted(model: nn.Module, pixels: Tensor, mean: Tensor, std: Tensor, place: torch.device) -> Tensor:
-    return torch.cat([model(((part - mean) / std).to(place)).argmax(1).cpu() for part in pixels.split(64)])
+def _predicted(network: nn.Module, pixels: Tensor) -> Tensor:
+    return torch.cat([network(part).argmax(1) for part in pixels.split(64)])
 
 
 def _images(name: str, values: Any) -> Tensor:

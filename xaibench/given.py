@@ -13,7 +13,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from xaibench.models.checkpoint import prepared
 from xaibench.problem import Arrays, Dataset, Model
 
 _arrays: dict[str, Arrays] = {}
@@ -44,17 +43,17 @@ class GivenImages(Dataset):
     masked: bool = False
 
     @property
-    def shape(self) -> tuple[int, int, int]:  # type: ignore[override]  # of other datasets it is known before there is one
+    def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         return self.channels, self.height, self.width
 
     @property
-    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def classes(self) -> tuple[str, ...]:
         """The classes' names."""
         return self.names
 
     @property
-    def has_masks(self) -> bool:  # type: ignore[override]
+    def has_masks(self) -> bool:
         """Whether true masks are given."""
         return self.masked
 
@@ -94,10 +93,8 @@ class GivenNetwork(Model):
 
 
 @contextlib.contextmanager
-def given(
-    arrays: Arrays, names: tuple[str, ...], network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], rewrite: bool
-) -> Iterator[tuple[GivenImages, GivenNetwork]]:
-    """The components of images and a copy of a network, for as long as they are used.
+def given(arrays: Arrays, names: tuple[str, ...], network: nn.Module, original: nn.Module) -> Iterator[tuple[GivenImages, GivenNetwork]]:
+    """The components of images and a network, for as long as they are used.
 
     Parameters
     ----------
@@ -105,21 +102,20 @@ def given(
         The images.
     names
         The classes.
-    network, mean, std, rewrite
-        As for `Checkpoint`.
+    network
+        Takes images in [0, 1], on the CPU and in eval mode.
+    original
+        What it was made from: its class, and the source of it and its parts, belong to the network's identity.
     """
     channels, height, width = arrays.test.images.shape[1:]
-    kept = prepared(copy.deepcopy(network).cpu(), channels, mean, std, rewrite)
-    label = type(network).__name__
-    content = _sha256(
-        {f"weights.{name}": value for name, value in kept.state_dict().items()}, f"{label} {kept} {mean} {std} {_code(network)}"
-    )
+    label = type(original).__name__
+    content = _sha256(network.state_dict(), f"{label} {network} {_code(original)}")
     splits = {"train": arrays.train, "validation": arrays.validation, "test": arrays.test}
     tensors = {f"{name}.{part}": value for name, split in splits.items() for part, value in vars(split).items()}
     masked = {} if arrays.test_masks is None else {"masks": arrays.test_masks}
     images = GivenImages(_sha256(tensors | masked, str(names)), channels, height, width, names, bool(masked))
     model = GivenNetwork(label, content)
-    _arrays[images.sha256], _networks[model.sha256] = arrays, kept
+    _arrays[images.sha256], _networks[model.sha256] = arrays, network
     try:
         yield images, model
     finally:

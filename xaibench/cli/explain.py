@@ -32,14 +32,14 @@ def main(argv: list[str]) -> int:
     from xaibench import evaluation
     from xaibench.configuration import conf_folder
     from xaibench.figures.maps import sheet
-    from xaibench.models.checkpoint import Checkpoint
+    from xaibench.models.checkpoint import Checkpoint, prepared
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    mean, std = tuple(options.mean), tuple(options.std)
     made = Checkpoint(options.target, str(options.weights), tuple(options.arguments))
-    network, image = made.network(), _read(options, [options.image])
+    network = prepared(made.network(), options.channels, tuple(options.mean), tuple(options.std), rewrite=True)
+    image = _read(options, [options.image])
     with torch.inference_mode():
-        probabilities = network((image - torch.tensor(mean).view(1, -1, 1, 1)) / torch.tensor(std).view(1, -1, 1, 1)).softmax(1)[0]
+        probabilities = network(image).softmax(1)[0]
     target = int(probabilities.argmax()) if options.explained is None else options.explained
     if not 0 <= target < len(probabilities):
         raise ConfigurationError(f"--class {target}: expected a class below {len(probabilities)}")
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     paths = sorted(options.background.iterdir()) if options.background else []
     absent = _read(options, paths) if paths else torch.stack([torch.full_like(image[0], value) for value in CONSTANTS])
     known = (absent, torch.zeros(len(absent), dtype=torch.int64))
-    found = evaluation.explain(network, image, names, train=known, targets=[target], mean=mean, std=std)
+    found = evaluation.explain(network, image, names, train=known, targets=[target], rewrite=False)
     for place in probabilities.argsort(descending=True)[:3].tolist():
         print(f"class {place}: {probabilities[place]:.1%}")
     title = f"{options.image.name}: class {target} ({probabilities[target]:.1%})"

@@ -53,7 +53,7 @@ class AlteredDataset(GeneratedDataset):
     source: Literal["mnist", "fashion_mnist"] = "mnist"
 
     @property
-    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def classes(self) -> tuple[str, ...]:
         """The names of the source's classes."""
         return SOURCES[self.source].classes
 

@@ -40,6 +40,7 @@ class IdxDataset(Dataset):
     folder: ClassVar[str]
     mirror: ClassVar[str]
     sha256: ClassVar[Mapping[str, str]]
+    classes: ClassVar[tuple[str, ...]]
     shape: ClassVar = (1, 28, 28)
 
     validation: PositiveInt = 5000

@@ -6,21 +6,18 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import annotated_types
 import numpy as np
 import torch
 from torch import Tensor
 
 from xaibench.component import ConfigurationError, PositiveInt
-from xaibench.datasets.splits import cut, three_splits
+from xaibench.datasets.splits import Share, cut, three_splits
 from xaibench.problem import Arrays, Dataset, Split
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 PARTS = ("train", "validation", "test")
-
-Share = Annotated[float, annotated_types.Gt(0), annotated_types.Lt(0.5)]
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,12 @@ class ImageFolder(Dataset):
     validation_share: Share = 0.1
 
     @property
-    def shape(self) -> tuple[int, int, int]:  # type: ignore[override]  # of other datasets it is known before there is one
+    def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         return self.channels, self.height, self.width
 
     @property
-    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def classes(self) -> tuple[str, ...]:
         """The classes' names, in the order of the network's outputs."""
         folders = sorted({file.parent.name for part in _files(self.path).values() for file in part})
         unknown = [name for name in folders if name not in self.class_names]

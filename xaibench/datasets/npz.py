@@ -7,19 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
 
-import annotated_types
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from xaibench.component import ConfigurationError
-from xaibench.datasets.splits import cut, three_splits
+from xaibench.datasets.splits import Share, cut, three_splits
 from xaibench.problem import Arrays, Dataset, Split
-
-Share = Annotated[float, annotated_types.Gt(0), annotated_types.Lt(0.5)]
 
 
 @dataclass(frozen=True)
@@ -45,14 +41,14 @@ class Npz(Dataset):
     validation_share: Share = 0.1
 
     @property
-    def shape(self) -> tuple[int, int, int]:  # type: ignore[override]  # of other datasets it is known before there is one
+    def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         content = _content(self.path)
         found = content["test_images" if "test_images" in content else "images"].shape
         return (found[1], found[2], found[3]) if len(found) == 4 else (1, found[1], found[2])
 
     @property
-    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def classes(self) -> tuple[str, ...]:
         """The classes' names, in the order of the network's outputs."""
         largest = max(int(part.max()) for name, part in _content(self.path).items() if name.endswith("labels"))
         if self.class_names and len(self.class_names) <= largest:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import annotated_types
 import numpy as np
 from torch import Tensor
 
@@ -10,6 +13,9 @@ from xaibench.problem import Arrays, Split
 VERSION = 1
 
 SPLIT_SEED = 0
+
+Share = Annotated[float, annotated_types.Gt(0), annotated_types.Lt(0.5)]
+"""A share of the images, of which the greater part remains."""
 
 
 def cut(images: Tensor, labels: Tensor, held_out: int | float) -> tuple[Split, Split]:
