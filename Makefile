@@ -9,7 +9,7 @@ quickstart: .venv/installed  ## A real benchmark on the embedded digits: tables 
 	.venv/bin/xaibench run experiment=quickstart
 
 test: .venv/installed  ## All tests but the full-size studies
-	.venv/bin/pytest
+	.venv/bin/pytest -n auto --dist worksteal
 
 reproduce: .venv/installed  ## The smallest study from nothing, each number beside the committed one
 	.venv/bin/xaibench reproduce quickstart --fresh

@@ -145,7 +145,7 @@ GRID = Grid(
 def results(tmp_path_factory):
     """Results in which the second explainer's explanations are counterfactuals."""
     folder = tmp_path_factory.mktemp("pictures")
-    run(GRID, Stages(Store(folder / "store"), Runtime("cpu")), folder / "failures")
+    run(GRID, Stages(Store(folder / "store"), Runtime("cpu")))
     results = Results(GRID, Store(folder / "store"))
     assert len(results.found) == 2
     draw = torch.Generator().manual_seed(0)

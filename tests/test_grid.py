@@ -1,23 +1,24 @@
-"""Plan and run agree: each job that Hydra makes of a command line has just the cells that were planned; labels, checks and states."""
+"""Plan and run agree: the jobs that a command line becomes have just the cells that were planned; labels, checks and states."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from xaibench.cli.compose import composed, of_job
+from xaibench.cli.launch import overrides
 from xaibench.cli.request import Request
 from xaibench.component import ConfigurationError
 from xaibench.configuration import conf_folder
 from xaibench.datasets.digits import Digits
-from xaibench.execution import missing, run
+from xaibench.execution import missing, retry, run
 from xaibench.explainers.grad_cam import GradCam
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.random import Random
 from xaibench.grid import Cell, Entry, Grid
+from xaibench.jobs import batches
 from xaibench.metrics.completeness_error import CompletenessError
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness
@@ -46,42 +47,48 @@ LINES = [
 ]
 
 
-def cells_of_jobs(request: Request) -> list[list[str]]:
-    """Keys of the cells of each job, composed as Hydra's sweeper and launcher compose them."""
-    master = request.loader.load_configuration("config", request.folded(), run_mode=RunMode.MULTIRUN)
-    overrides = OverridesParser.create(config_loader=request.loader).parse_overrides(list(master.hydra.overrides.task))
-    (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    configurations = [request.loader.load_sweep_config(master, list(lines)) for lines in batch]
-    return [identities(of_job(config, dict(config.hydra.runtime.choices))[0]) for config in configurations]
+def cells_of_jobs(request: Request, folder: Path, passes: int) -> dict[str, list[list[str]]]:
+    """By phase: what each job has to do, composed as Hydra's launchers compose it."""
+    (grid, settings), store = composed(request), Store(folder)
+    master = request.loader.load_configuration("config", request.fixed(), run_mode=RunMode.MULTIRUN)
+    found: dict[str, list[list[str]]] = {}
+    for job in (job for batch in batches(grid, plan(grid, store), store, passes) for job in batch):
+        config = request.loader.load_sweep_config(master, overrides(request, grid, settings, job))
+        part, of_part = of_job(config, dict(config.hydra.runtime.choices))
+        assert part == job.grid
+        assert of_part.until == job.phase
+        found.setdefault(job.phase, []).append(identities(part, store))
+    return found
 
 
-def identities(grid: Grid) -> list[str]:
-    """Names and fields of cells, or, without explainers, of classifiers."""
+def identities(grid: Grid, store: Store) -> list[str]:
+    """Names and fields of what there is to do: cells, or, without explainers, classifiers."""
     if not grid.explainers:
         return [f"{d.name} {d.component} {m.name} {m.component} {t.name} {t.component} {seed}" for d, m, t, seed in grid.classifiers()]
-    return [f"{cell} {cell.trainer.name} {cell.explain_on.component} {cell.key()}" for cell in grid.cells()]
+    return [f"{it.cell} {it.cell.trainer.name} {it.cell.explain_on.component} {it.key}" for it in plan(grid, store) if it.status == "to do"]
 
 
 @pytest.mark.parametrize("line", LINES, ids=" ".join)
-def test_the_jobs_of_a_line_have_the_planned_cells(line):
-    check_jobs(line)
+@pytest.mark.parametrize("passes", [1, 200_000])
+def test_the_jobs_of_a_line_have_the_planned_cells(line, passes, tmp_path):
+    check_jobs(line, tmp_path, passes)
 
 
-def check_jobs(line: list[str]) -> None:
+def check_jobs(line: list[str], folder: Path, passes: int) -> None:
     request = Request(line)
-    planned, jobs = identities(composed(request)[0]), cells_of_jobs(request)
+    planned, jobs = identities(composed(request)[0], Store(folder)), cells_of_jobs(request, folder, passes)
     assert planned
     assert len(set(planned)) == len(planned)
-    assert sorted(key for job in jobs for key in job) == sorted(planned)
-    assert len(jobs) == request.jobs
-    assert all(jobs)
+    last = jobs["evaluate" if "evaluate" in jobs else "train"]
+    assert sorted(key for job in last for key in job) == sorted(planned)
+    assert all(last)
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_the_jobs_of_a_study_have_the_planned_cells(name):
+def test_the_jobs_of_a_study_have_the_planned_cells(name, tmp_path):
     seeds = composed(Request([f"experiment={name}"]))[0].seeds
     assert seeds
-    check_jobs([f"experiment={name}", f"seed={seeds[-1]}"])
+    check_jobs([f"experiment={name}", f"seed={seeds[-1]}"], tmp_path, 10**12)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -99,12 +106,6 @@ def test_the_users_overrides_replace_those_of_the_study():
     assert [entry.name for entry in grid.explainers] == ["random"]
     assert grid.seeds == (7,)
     assert grid.explain_on[0].component.count == 3
-
-
-def test_metrics_are_folded_into_each_job():
-    request = Request(["-m", "explainer=random,sobel", "metric=glob(*)"])
-    jobs = cells_of_jobs(request)
-    assert [len(job) for job in jobs] == [len(composed(request)[0].metrics)] * 2
 
 
 GRADIENT, SPARSENESS, LINEAR = (Gradient(),), (Sparseness(),), (Linear(),)
@@ -182,20 +183,23 @@ CALLS: list[int] = []
 def test_a_failing_explanation_is_tried_once_for_all_its_metrics(tmp_path):
     CALLS.clear()
     grid, stages = small((Falling(), Random()), (Sparseness(), Deletion(steps=3))), Stages(Store(tmp_path / "store"), Runtime("cpu"))
-    seen = []
-    run(grid, stages, tmp_path / "failures", seen.append)
-    assert CALLS == [1]
-    assert seen == list(grid.cells())
-    assert [item.status for item in plan(grid, stages.store)] == ["to do", "to do", "cached", "cached"]
+    for _ in range(2):
+        run(grid, stages)
+        assert CALLS == [1]
+        assert [item.status for item in plan(grid, stages.store)] == ["failed", "failed", "cached", "cached"]
     assert len(missing(grid, plan(grid, stages.store), stages.store)) == 2  # the classifier is there, and its key is for a failure
+    retry(grid, plan(grid, stages.store), stages.store)
+    assert [item.status for item in plan(grid, stages.store)] == ["to do", "to do", "cached", "cached"]
+    run(grid, stages)
+    assert CALLS == [1, 1]
 
 
 def test_a_run_is_the_same_in_any_order_and_beside_any_other_cells(tmp_path):
     metrics = (Sparseness(), Deletion(steps=3))
     whole, alone = Stages(Store(tmp_path / "whole"), Runtime("cpu")), Stages(Store(tmp_path / "alone"), Runtime("cpu"))
     grid = small((Gradient(), Random()), metrics)
-    run(grid, whole, tmp_path / "failures")
-    run(small((Random(),), metrics[1:]), alone, tmp_path / "failures")
+    run(grid, whole)
+    run(small((Random(),), metrics[1:]), alone)
     key = list(grid.cells())[-1].key()
     one, other = (stages.store.read("evaluate", key).tensors for stages in (whole, alone))
     assert one.keys() == other.keys()

@@ -14,12 +14,12 @@ import xaibench
 ROOT = Path(xaibench.__file__).parent
 
 LAYERS = [  # from the lowest to the highest; a module imports from its own layer and from those below
-    "component configuration",
+    "component configuration disk failures",
     "data problem seeding keys store",
     "cost removal maps perturb curves gradients superpixels baselines rewriting imputation alterations influence",
     "datasets models explainers counterfactuals metrics adapters training lightning selection explaining scoring altering "
     "searching autoencoders neighbors",
-    "environment payloads identity stages budget grid planning execution archive given",
+    "environment payloads identity stages budget grid planning execution jobs progress archive given",
     "peers bench metric_parity alibi_parity ethik_parity",
     "stats blocks layout formats tables longtable studies differences paired comparison metric_agreement stability variance significance "
     "standings by_class metric_quality operator_agreement classifiers figures pictures influence_maps influence_pixels influence_agreement "

@@ -48,8 +48,8 @@ GRID = Grid(
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Results:
     folder = tmp_path_factory.mktemp("long")
-    run(GRID, Stages(Store(folder / "store"), Runtime("cpu")), folder / "failures")
-    assert not (folder / "failures").exists()
+    run(GRID, Stages(Store(folder / "store"), Runtime("cpu")))
+    assert not (folder / "store" / "failures").exists()
     return Results(GRID, Store(folder / "store"))
 
 
@@ -210,7 +210,7 @@ def test_cells_that_are_not_there_are_left_out(results, tmp_path):
 def test_reading_finds_what_is_damaged(tmp_path, stage):
     grid = dataclasses.replace(GRID, explainers=GRID.explainers[2:], metrics=GRID.metrics[2:], seeds=(0,), draws=(0,))
     store = Store(tmp_path / "store")
-    run(grid, Stages(store, Runtime("cpu")), tmp_path / "failures")
+    run(grid, Stages(store, Runtime("cpu")))
     (cell,) = grid.cells()
     keys = {"train": train_key(cell.training), "predict": predict_key(cell.training), "explain": explain_key(cell.explaining)}
     key = keys[stage][0] if stage in keys else cell.key()

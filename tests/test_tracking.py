@@ -91,7 +91,7 @@ DELETION, INSERTION = Entry("deletion", Deletion(steps=4)), Entry("insertion", I
 
 
 def computed(store: Store, *metrics: Entry[Any]) -> Results:
-    run(grid(*metrics), Stages(store, Runtime("cpu")), store.root / "failures")
+    run(grid(*metrics), Stages(store, Runtime("cpu")))
     results = Results(grid(*metrics), store)
     assert len(results.found) == 2 * len(metrics)
     return results

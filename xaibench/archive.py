@@ -20,7 +20,7 @@ from xaibench.grid import Grid
 from xaibench.identity import influence_key, predict_key
 from xaibench.planning import cells
 from xaibench.problem import Training
-from xaibench.store import Store
+from xaibench.store import FAILURES, LOCKS, Store
 
 STAGES = ("train", "predict", "explain", "evaluate", "influence")
 """What studies consist of; other stages are those of programs that have no grid, and are kept."""
@@ -46,7 +46,7 @@ class Imported:
 
 def results(store: Store) -> list[Result]:
     """Everything in a store, stage by stage."""
-    stages = sorted(path.name for path in store.root.glob("[!.]*") if path.is_dir() and path.name != "locks")
+    stages = sorted(path.name for path in store.root.glob("[!.]*") if path.is_dir() and path.name not in (LOCKS, FAILURES))
     return [(stage, key) for stage in stages for key in store.keys(stage)]
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from rich.console import Console
 from torch import Tensor, nn
 
 from xaibench.component import Component
 from xaibench.configuration import named
-from xaibench.execution import failure, run
+from xaibench.execution import retry, run
 from xaibench.given import GivenImages, GivenNetwork, given
 from xaibench.grid import Entry, Grid
 from xaibench.identity import Explaining
@@ -26,6 +27,7 @@ from xaibench.longtable import Results
 from xaibench.models.checkpoint import prepared
 from xaibench.planning import check, plan
 from xaibench.problem import Arrays, Explainer, Split, Training
+from xaibench.progress import watching
 from xaibench.scoring import Metric
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime, Stages, UnsupportedError, arrays_of
@@ -104,17 +106,18 @@ def evaluate(
     network = _network(model, pixels.shape[1], tuple(mean), tuple(std), rewrite)
     chosen = _entries("explainer", explainers, Explainer), _entries("metric", metrics, Metric)
     components = given(*_arrays(network, pixels, labels, train, masks, class_names), network, model)
-    with components as found, _stages(device, store) as (stages, scratch):
+    with components as found, _stages(device, store) as stages:
         grid = _grid(*found, *chosen, targets, draw)
         check(grid)
+        retry(grid, plan(grid, stages.store), stages.store)
+        with watching(plan(grid, stages.store), stages.store, Console(stderr=True)):
+            run(grid, stages)
         planned = plan(grid, stages.store)
-        run(grid, stages, scratch)
         scores = Results(grid, stages.store).scores()
-        told = {item.key: failure(item.key, scratch) for item in planned}
     scores = scores.astype(dict.fromkeys(scores.select_dtypes("category"), object))
     pairs = {item.key: (item.cell.explainer.name, item.cell.metric.name) for item in planned}
     scores.attrs["skipped"] = {pairs[item.key]: item.reason for item in planned if item.status == "skipped"}
-    scores.attrs["failed"] = {pairs[key]: record["message"] for key, record in told.items() if record}
+    scores.attrs["failed"] = {pairs[item.key]: item.reason for item in planned if item.status == "failed"}
     for (explainer, metric), reason in {**scores.attrs["skipped"], **scores.attrs["failed"]}.items():
         log.warning("%s of %s: %s", metric, explainer, reason)
     return scores
@@ -151,7 +154,7 @@ def explain(
     chosen = _entries("explainer", explainers, Explainer)
     components = given(*_arrays(network, pixels, None, train, None, ()), network, model)
     explained: dict[str, NDArray[np.float32]] = {}
-    with components as found, _stages(device, store) as (stages, _):
+    with components as found, _stages(device, store) as stages:
         grid = _grid(*found, chosen, (), targets, draw)
         check(grid)
         training, on = Training(*found, grid.trainers[0].component, 0), grid.explain_on[0].component
@@ -164,13 +167,13 @@ def explain(
 
 
 @contextlib.contextmanager
-def _stages(device: str, store: str | Path | None) -> Iterator[tuple[Stages, Path]]:
-    """The stages with a store, and a folder for what nobody keeps."""
+def _stages(device: str, store: str | Path | None) -> Iterator[Stages]:
+    """The stages with a store."""
     runtime = Runtime(device)
     runtime.torch_device()  # raises for one that is not there
     arrays_of.cache_clear()
     with tempfile.TemporaryDirectory() as scratch:
-        yield Stages(Store(Path(store or scratch).absolute()), runtime), Path(scratch) / "failures"
+        yield Stages(Store(Path(store or scratch).absolute()), runtime)
     arrays_of.cache_clear()
 
 

@@ -1,76 +1,94 @@
-"""Running a grid: every cell that is not in the store, with failures recorded instead of raised."""
+"""Running a grid: what is not in the store is computed, and what fails is put on record instead of raised."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import time
 import traceback
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
+from xaibench.disk import StoreError
+from xaibench.failures import Failure
 from xaibench.grid import Cell, Entry, Grid
 from xaibench.identity import Explaining, influence_key, predict_key, train_key
 from xaibench.influence.analysis import Influence
-from xaibench.planning import Planned, plan
+from xaibench.planning import Planned, helpers, plan
 from xaibench.problem import Training
 from xaibench.stages import Stages, UnsupportedError
 from xaibench.store import Store
 
+Phase = Literal["train", "explain", "evaluate"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+"""How far a grid is computed; each phase needs the one before it, and computes what is lacking of it."""
+
 log = logging.getLogger(__name__)
 
 
-def run(grid: Grid, stages: Stages, failures: Path, progress: Callable[[Cell], None] = lambda cell: None) -> None:
-    """Compute every cell that is not in the store. A failing cell is recorded in `failures` and does not stop the others.
+def run(grid: Grid, stages: Stages, phase: Phase = "evaluate") -> None:
+    """Compute what the store does not have of a grid, up to a phase. A failing cell is put on record and does not stop the others.
 
     So is a cell that turns out not to be supported, such as with a helper that is not good enough: its record has no traceback.
+    What has a record is not tried again, and what needs it fails with it: `retry` removes the records. Classifiers and explanations
+    of cached cells are restored where they are absent.
 
-    A classifier whose failure is on record is not trained again, and its cells fail with it: delete the record to retry. Classifiers
-    and explanations of cached cells are restored where they are absent.
-
-    Parameters
-    ----------
-    failures
-        A folder for one file for each failed cell, or classifier: message, traceback.
-    progress
-        Called after each cell.
+    Raises
+    ------
+    StoreError
+        If nothing can be kept any more, because the disk is full or the store is read-only.
     """
     if not grid.explainers:
         for dataset, model, trainer, seed in grid.classifiers():
-            _classifier(Training(dataset.component, model.component, trainer.component, seed), stages, failures)
+            _classifier(Training(dataset.component, model.component, trainer.component, seed), stages)
     for training, entry in grid.analyses():
-        _analysis(training, entry, stages, failures)
-    for explaining, group in itertools.groupby(plan(grid, stages.store), key=lambda planned: planned.cell.explaining):
-        members, start = list(group), time.perf_counter()
-        todo = [planned for planned in members if planned.status == "to do"]
-        wanted = todo or (any(planned.status == "cached" for planned in members) and not complete(explaining, stages.store))
-        broken = _explanation(members[0].cell, stages, failures) if wanted else None
-        for planned in members:
-            if planned.status == "to do":
-                _cell(planned, broken, stages, failures)
-            progress(planned.cell)
-        if todo:
-            lacking = [planned.key for planned in todo if not stages.store.has("evaluate", planned.key)]
-            failed = sum(bool((failure(key, failures) or {}).get("traceback", True)) for key in lacking)
-            states = {"scores": len(todo) - len(lacking), "failed": failed, "skipped": len(lacking) - failed}
-            told = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-            log.info("%s: %s (%.1f s)", members[0].cell.name, told, time.perf_counter() - start)
+        _analysis(training, entry, stages)
+    planned = plan(grid, stages.store)
+    if phase == "train":
+        for key, helper in helpers(planned).items():
+            _helper(key, helper, stages)
+        return
+    for explaining, members in itertools.groupby(planned, key=lambda item: item.cell.explaining):
+        _explained(explaining, list(members), stages, phase)
 
 
-def missing(grid: Grid, cells: list[Planned], store: Store) -> list[str]:
-    """Keys under which `run` records why a classifier or an explanation cannot be had, of those that are not in the store."""
+def _explained(explaining: Explaining, members: list[Planned], stages: Stages, phase: Phase) -> None:
+    """Compute the cells of one explanation, or the explanation alone."""
+    start, store = time.perf_counter(), stages.store
+    todo = [item for item in members if item.status == "to do"]
+    if not todo and (complete(explaining, store) or not any(item.status == "cached" for item in members)):
+        return
+    broken = _explanation(members[0].cell, stages)
+    if phase == "explain":
+        log.info("%s: %s (%.1f s)", members[0].cell.name, "failed" if broken else "explained", time.perf_counter() - start)
+        return
+    for item in todo:
+        _cell(item, broken, stages)
+    lacking = [item.key for item in todo if not store.has("evaluate", item.key)]
+    skipped = sum(record is not None and record.skipped for record in map(store.failures.of, lacking))
+    states = {"scores": len(todo) - len(lacking), "failed": len(lacking) - skipped, "skipped": skipped}
+    told = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    log.info("%s: %s (%.1f s)", members[0].cell.name, told, time.perf_counter() - start)
+
+
+def missing(grid: Grid, cells: Sequence[Planned], store: Store) -> list[str]:
+    """Of classifiers, analyses and explanations, which the cells' tables and figures show beside the scores: keys that are not there."""
     if not grid.explainers:
         trainings = [
             Training(dataset.component, model.component, trainer.component, seed) for dataset, model, trainer, seed in grid.classifiers()
         ]
-        absent = [predict_key(training)[0] for training in trainings if not _trained(training, store)]
-        return absent + _lacking_analyses(grid, store)
-    wanted = dict.fromkeys(planned.cell.explaining for planned in cells if planned.status != "skipped")
+        return [predict_key(training)[0] for training in trainings if not trained(training, store)] + _lacking_analyses(grid, store)
+    wanted = dict.fromkeys(item.cell.explaining for item in cells if item.status != "skipped")
     lacking = [explaining for explaining in wanted if not complete(explaining, store)]
     keys = dict.fromkeys(key for item in lacking for key in (predict_key(item.training)[0], item.key))
     return [*keys, *_lacking_analyses(grid, store)]
+
+
+def retry(grid: Grid, cells: Sequence[Planned], store: Store) -> None:
+    """Forget the failures of a grid, so that it is tried again."""
+    failed = store.failures.keys()
+    if failed:
+        store.failures.forget(failed & {*missing(grid, cells, store), *(item.key for item in cells), *helpers(cells)})
 
 
 def _lacking_analyses(grid: Grid, store: Store) -> list[str]:
@@ -80,69 +98,72 @@ def _lacking_analyses(grid: Grid, store: Store) -> list[str]:
 
 def complete(explaining: Explaining, store: Store) -> bool:
     """Whether the explanation and its classifier are in the store: tables and figures show them beside the scores."""
-    return _trained(explaining.training, store) and store.has("explain", explaining.key)
+    return trained(explaining.training, store) and store.has("explain", explaining.key)
 
 
-def _trained(training: Training, store: Store) -> bool:
+def trained(training: Training, store: Store) -> bool:
+    """Whether a classifier and its predictions are in the store."""
     return store.has("train", train_key(training)[0]) and store.has("predict", predict_key(training)[0])
 
 
-def _cell(planned: Planned, broken: dict[str, str] | None, stages: Stages, failures: Path) -> None:
-    cell = planned.cell
+def _cell(item: Planned, broken: Failure | None, stages: Stages) -> None:
+    cell, failures = item.cell, stages.store.failures
+    if broken is None and (failed := failures.keys()):
+        broken = next((failures.of(key) for key in helpers([item]) if key in failed), None)
     if broken:
-        _record(failures, planned.key, str(cell), broken["message"], broken["traceback"])
+        failures.record(item.key, Failure(str(cell), broken.message, broken.traceback))
     else:
-        _attempt(lambda: stages.evaluate(cell.explaining, cell.metric.component, cell.score_on), str(cell), planned.key, failures)
+        _attempt(lambda: stages.evaluate(cell.explaining, cell.metric.component, cell.score_on), str(cell), item.key, stages)
 
 
-def _explanation(cell: Cell, stages: Stages, failures: Path) -> dict[str, str] | None:
+def _explanation(cell: Cell, stages: Stages) -> Failure | None:
     """Make sure that the cell's classifier and explanation are there; the record of the failure if they cannot be had."""
-    key, broken = cell.explaining.key, _classifier(cell.training, stages, failures)
-    if broken or stages.store.has("explain", key):
-        return broken
-    _attempt(lambda: stages.explain(cell.explaining), cell.name, key, failures)
-    return failure(key, failures)
+    key, broken = cell.explaining.key, _classifier(cell.training, stages)
+    if broken is None and not stages.store.has("explain", key) and not stages.store.failures.of(key):
+        _attempt(lambda: stages.explain(cell.explaining), cell.name, key, stages)
+    return broken or (None if stages.store.has("explain", key) else stages.store.failures.of(key))
 
 
-def _analysis(training: Training, entry: Entry[Influence], stages: Stages, failures: Path) -> None:
+def _analysis(training: Training, entry: Entry[Influence], stages: Stages) -> None:
     key = influence_key(training, entry.component)[0]
-    if not stages.store.has("influence", key) and not _classifier(training, stages, failures):
-        name = f"{entry.name} of {type(training.model).__name__} on {type(training.dataset).__name__}, seed {training.seed}"
-        _attempt(lambda: stages.influence(training, entry.component), name, key, failures)
+    there = stages.store.has("influence", key) or stages.store.failures.of(key)
+    if not there and not _classifier(training, stages):
+        _attempt(lambda: stages.influence(training, entry.component), f"{entry.name} of {_told(training)}", key, stages)
 
 
-def _classifier(training: Training, stages: Stages, failures: Path) -> dict[str, str] | None:
+def _classifier(training: Training, stages: Stages) -> Failure | None:
     """Make sure that the classifier and its predictions are there; the record of the failure if they cannot be had."""
     key = predict_key(training)[0]
-    if not _trained(training, stages.store) and not failure(key, failures):
-        name = f"{type(training.model).__name__} on {type(training.dataset).__name__}, seed {training.seed}"
-        _attempt(lambda: (stages.train(training), stages.predict(training)), name, key, failures)
-    return failure(key, failures)
+    if trained(training, stages.store):
+        return None
+    if not stages.store.failures.of(key):
+        _attempt(lambda: (stages.train(training), stages.predict(training)), _told(training), key, stages)
+    return stages.store.failures.of(key)
 
 
-def failure(key: str, failures: Path) -> dict[str, str] | None:
-    """Message and traceback ("" where it was skipped) of the last failure of a cell, an explanation or a classifier, or None."""
-    path = failures / f"{key}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def _helper(key: str, training: Training, stages: Stages) -> None:
+    if not stages.store.has("train", key) and not stages.store.failures.of(key):
+        _attempt(lambda: stages.train(training), _told(training), key, stages)
 
 
-def _attempt(compute: Callable[[], Any], name: str, key: str, failures: Path) -> None:
-    """Run, log and record one cell or classifier."""
-    start = time.perf_counter()
+def _told(training: Training) -> str:
+    return f"{type(training.model).__name__} on {type(training.dataset).__name__}, seed {training.seed}"
+
+
+def _attempt(compute: Callable[[], Any], name: str, key: str, stages: Stages) -> None:
+    """Run one cell, explanation or training, and put on record what goes wrong."""
+    start, failures = time.perf_counter(), stages.store.failures
     try:
         compute()
+    except StoreError:  # nothing that comes after it could be kept either
+        raise
     except UnsupportedError as error:
         log.warning("skipped %s: %s", name, error)
-        _record(failures, key, name, str(error), "")
+        failures.record(key, Failure(name, str(error)))
     except Exception as error:  # whatever goes wrong in one cell must not stop the others; it is recorded and reported
         message = f"{type(error).__name__}: {error}"
         log.error("failed %s: %s", name, message)
-        _record(failures, key, name, message, traceback.format_exc())
+        failures.record(key, Failure(name, message, traceback.format_exc()))
     else:
-        (failures / f"{key}.json").unlink(missing_ok=True)
+        failures.forget([key])
         log.debug("done %s (%.1f s)", name, time.perf_counter() - start)
-
-
-def _record(failures: Path, key: str, name: str, message: str, trace: str) -> None:
-    failures.mkdir(parents=True, exist_ok=True)
-    (failures / f"{key}.json").write_text(json.dumps({"cell": name, "message": message, "traceback": trace}, indent=1))

@@ -42,9 +42,11 @@ class Results:
         pairs = [(cell, self.store.read("evaluate", cell.key())) for cell in cells(self.grid)]
         return [(cell, artifact) for cell, artifact in pairs if artifact is not None and cell.training in self._predictions]
 
-    def read(self) -> bool:
-        """Read everything, so that the store finds what is damaged; whether there are explanations."""
-        return bool(self._predictions and self._explaining)
+    def read(self) -> None:
+        """Read everything, so that the store finds what is damaged: also what belongs to a classifier that is."""
+        explained = {cell.explaining for cell, _ in self.found} & self._explaining.keys()
+        for explaining in {cell.explaining for cell in cells(self.grid)} - explained:
+            self.store.read("explain", explaining.key)
 
     def facts(self, cell: Cell) -> dict[str, Any]:
         """The columns that name a cell: labels, seed, draw, families, direction, version, and every field of every component."""

@@ -25,7 +25,7 @@ from xaibench.stages import arrays_of
 from xaibench.store import Store
 from xaibench.training import load
 
-Status = Literal["cached", "to do", "skipped"]
+Status = Literal["cached", "to do", "skipped", "failed"]
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ TEST_IMAGES = 10_000
 
 @dataclass(frozen=True)
 class Planned:
-    """What is known of a cell before it runs: its state, the reason of a skip, and the passes of explaining and scoring."""
+    """What is known of a cell before it runs: its state, the reason of a skip or failure, and the passes of explaining and scoring."""
 
     cell: Cell
     key: str
@@ -55,7 +55,8 @@ class Planned:
 
 def plan(grid: Grid, store: Store) -> list[Planned]:
     """The state of every cell; nothing is computed, and no data is read."""
-    return [_planned(cell, grid.budget, store) for cell in grid.cells()]
+    failed = store.failures.keys()
+    return [_planned(cell, grid.budget, store, failed) for cell in grid.cells()]
 
 
 def cells(grid: Grid) -> Iterator[Cell]:
@@ -138,13 +139,16 @@ def untrained(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Mod
         return model.build(shape, classes).eval().requires_grad_(False)
 
 
-def _planned(cell: Cell, budget: Budget | None, store: Store) -> Planned:
+def _planned(cell: Cell, budget: Budget | None, store: Store, failed: set[str]) -> Planned:
     sized, reason = (cell, cell.unsupported) if budget is None or cell.unsupported else _sized(cell, budget)
     key = sized.key()
     if reason:
         return Planned(sized, key, "skipped", reason)
     if store.has("evaluate", key):
         return Planned(sized, key, "cached")
+    record = store.failures.of(key) if key in failed else None
+    if record is not None:
+        return Planned(sized, key, "skipped" if record.skipped else "failed", record.message)
     reason, passes = _outlook(sized, sized.explain_on.component)
     if not reason and sized.score_on is not None:
         passes = passes[0], _outlook(sized, sized.score_on)[1][1]

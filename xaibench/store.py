@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,10 +25,15 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from xaibench.disk import writing
+from xaibench.failures import Failures
+
 DAMAGED = (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError)
 """What reading a damaged result raises."""
 
 PAYLOAD, SPEC, PROVENANCE = "payload.safetensors", "spec.json", "provenance.json"
+LOCKS, FAILURES = "locks", "failures"
+"""What lies beside the stages' folders."""
 
 log = logging.getLogger(__name__)
 
@@ -54,29 +60,46 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Store:
-    """Results by stage and key, below `root`."""
+    """Results by stage and key.
+
+    Attributes
+    ----------
+    root
+        Where they are kept, and looked for first.
+    caches
+        Roots of further stores, which are only read.
+    """
 
     root: Path
+    caches: tuple[Path, ...] = ()
+
+    @property
+    def failures(self) -> Failures:
+        """What could not be computed."""
+        return Failures(self.root / FAILURES)
 
     def folder(self, stage: str, key: str) -> Path:
-        """Where a result lies, if it is there."""
-        return self.root / stage / key
+        """Where a result lies, or would lie."""
+        return next(self._found(stage, key), self.root / stage / key)
 
     def has(self, stage: str, key: str) -> bool:
         """Whether the result is there, without reading it."""
-        return (self.folder(stage, key) / SPEC).is_file()
+        return next(self._found(stage, key), None) is not None
 
     def read(self, stage: str, key: str) -> Artifact | None:
         """The result, or None if it is absent; a damaged folder is reported, removed, and counts as absent."""
-        if not self.has(stage, key):
-            return None
-        folder = self.folder(stage, key)
-        try:
-            return _load(folder)
-        except DAMAGED as error:
-            log.warning("damaged result %s/%s (%s): it will be computed again", stage, key[:12], error)
-            shutil.rmtree(folder, ignore_errors=True)
-            return None
+        for folder in self._found(stage, key):
+            try:
+                return _load(folder)
+            except DAMAGED as error:
+                log.warning("damaged result %s/%s (%s): it will be computed again", stage, key[:12], error)
+                if folder.is_relative_to(self.root):
+                    shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+    def _found(self, stage: str, key: str) -> Iterator[Path]:
+        folders = (root / stage / key for root in (self.root, *self.caches))
+        return (folder for folder in folders if (folder / SPEC).is_file())
 
     def get(self, stage: str, key: str, spec: dict[str, Any], compute: Callable[[], Artifact]) -> tuple[Artifact, bool]:
         """The stored result, or else the computed and now stored one; and whether it was there already.
@@ -95,25 +118,34 @@ class Store:
             return artifact, False
 
     def write(self, stage: str, key: str, spec: dict[str, Any], artifact: Artifact) -> None:
-        """Put a result into its place, whole or not at all."""
-        place = self.folder(stage, key)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        """Put a result into its place, whole or not at all.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or cannot be written.
+        """
+        place = self.root / stage / key
         temporary = place.with_name(f".{key[:12]}-{uuid.uuid4().hex}")
-        temporary.mkdir()
         try:
-            # clones, because safetensors refuses tensors that share memory
-            tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in artifact.tensors.items()}
-            safetensors.torch.save_file(tensors, temporary / PAYLOAD)
-            written = {"written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-            (temporary / PROVENANCE).write_text(json.dumps(artifact.provenance | written, indent=1))
-            # safetensors makes its file for its owner alone, whatever the umask says: others may share this store
-            (temporary / PAYLOAD).chmod((temporary / PROVENANCE).stat().st_mode)
-            checksums = {name: _sha256(temporary / name) for name in (PAYLOAD, PROVENANCE)}
-            content = {"key": key, "spec": spec, "checksums": checksums, "spec_sha256": _spec_sha256(spec)}
-            (temporary / SPEC).write_text(json.dumps(content, indent=1))
-            self._place(temporary, place)
+            with writing(self.root):
+                temporary.mkdir(parents=True)
+                self._write(temporary, key, spec, artifact)
+                self._place(temporary, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _write(self, temporary: Path, key: str, spec: dict[str, Any], artifact: Artifact) -> None:
+        # clones, because safetensors refuses tensors that share memory
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in artifact.tensors.items()}
+        safetensors.torch.save_file(tensors, temporary / PAYLOAD)
+        written = {"written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+        (temporary / PROVENANCE).write_text(json.dumps(artifact.provenance | written, indent=1))
+        # safetensors makes its file for its owner alone, whatever the umask says: others may share this store
+        (temporary / PAYLOAD).chmod((temporary / PROVENANCE).stat().st_mode)
+        checksums = {name: _sha256(temporary / name) for name in (PAYLOAD, PROVENANCE)}
+        content = {"key": key, "spec": spec, "checksums": checksums, "spec_sha256": _spec_sha256(spec)}
+        (temporary / SPEC).write_text(json.dumps(content, indent=1))
 
     def damage(self, stage: str, key: str) -> str:
         """What is wrong with a result that is there, or ""."""
@@ -129,14 +161,14 @@ class Store:
             _load(folder)
         except DAMAGED:
             return False
-        place = self.folder(stage, key)
+        place = self.root / stage / key
         place.parent.mkdir(parents=True, exist_ok=True)
         self._place(folder, place)
         return True
 
     def remove(self, stage: str, key: str) -> None:
         """Remove a result: first what makes it one."""
-        folder = self.folder(stage, key)
+        folder = self.root / stage / key
         (folder / SPEC).unlink(missing_ok=True)
         shutil.rmtree(folder)
 
@@ -153,6 +185,40 @@ class Store:
             shutil.rmtree(place, ignore_errors=True)  # an interrupted removal left it without its spec
         raise OSError(f"{place}: expected to be able to write the result there")
 
+    def check(self) -> None:
+        """Raise a `StoreError` if nothing can be kept here."""
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.root).close()
+
+    def there(self, stage: str) -> set[str]:
+        """Keys of all results of a stage, read from one list."""
+        folders = (root / stage for root in (self.root, *self.caches))
+        return {name for folder in folders if folder.is_dir() for name in os.listdir(folder) if not name.startswith(".")}
+
+    def computing(self) -> set[str]:
+        """What is being computed now, by this process or by others on this machine."""
+        return {key for key, held in self._locks() if held}
+
+    def abandoned(self) -> set[str]:
+        """What was being computed by processes that died; each is told once, and what they left is removed."""
+        found = {key for key, held in self._locks() if not held}
+        for key in found:
+            for folder in self.root.glob(f"*/.{key[:12]}-*"):
+                shutil.rmtree(folder, ignore_errors=True)
+            (self.root / LOCKS / f"{key}.lock").unlink(missing_ok=True)
+        return found
+
+    def _locks(self) -> Iterator[tuple[str, bool]]:
+        """The keys that have locks, and whether a living process holds it."""
+        for path in (self.root / LOCKS).glob("*.lock"):
+            try:
+                filelock.FileLock(path).acquire(timeout=0).lock.release()
+            except filelock.Timeout:
+                yield path.stem, True
+            else:
+                yield path.stem, False
+
     def keys(self, stage: str) -> list[str]:
         """Keys of all results of a stage."""
         return sorted(path.parent.name for path in (self.root / stage).glob(f"[!.]*/{SPEC}"))
@@ -163,14 +229,16 @@ class Store:
 
     @contextlib.contextmanager
     def _lock(self, key: str) -> Iterator[None]:
-        path = self.root / "locks" / f"{key}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path):
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+        lock = filelock.FileLock(self.root / LOCKS / f"{key}.lock")
+        with writing(self.root):
+            (self.root / LOCKS).mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(lock.lock_file)
+            lock.release()
 
 
 def _load(folder: Path) -> Artifact:

@@ -50,7 +50,7 @@ def results(tmp_path_factory):
         metrics=(Entry("sparseness", Sparseness()),),
         seeds=(0, 1),
     )
-    run(grid, Stages(Store(folder / "store"), Runtime("cpu", 1)), folder / "failures")
+    run(grid, Stages(Store(folder / "store"), Runtime("cpu", 1)))
     found = Results(grid, Store(folder / "store"))
     assert len(found.found) == 2
     return found
@@ -80,7 +80,7 @@ def test_evidence_needs_common_targets(results):
     grid = results.grid
     other = Entry("explain_on", dataclasses.replace(grid.explain_on[0].component, targets="predicted"))
     grid = dataclasses.replace(grid, explain_on=(other,))
-    run(grid, Stages(results.store, Runtime("cpu", 1)), results.store.root / "failures")
+    run(grid, Stages(results.store, Runtime("cpu", 1)))
     with pytest.raises(ConfigurationError, match=r"explain_on\.targets.*all"):
         next(evidences(Results(grid, results.store)))
 

@@ -69,7 +69,7 @@ def test_a_helper_that_is_not_good_enough_skips_its_method_and_nothing_else(benc
     assert "2 done, 0 cached, 2 skipped, 0 failed of 4 cells" in outcome.out
     assert "skipped 2 x the autoencoder is not good enough: " in outcome.out
     assert "failed 2 x" not in outcome.out
-    records = [json.loads(path.read_text()) for path in (bench.results / "runs" / "failures").iterdir()]
+    records = [json.loads(path.read_text()) for path in bench.store.failures.folder.iterdir()]
     assert len(records) == 3
     assert all("not good enough" in record["message"] and not record["traceback"] for record in records)
     table = pd.read_csv(bench.results / "sweep" / "table.csv")

@@ -87,7 +87,7 @@ def test_a_failing_explainer_does_not_stop_the_others(bench, out_of_tree):
     assert "failed 2 x RuntimeError: the sky fell" in outcome.out
     assert "gradient" in outcome.out
     assert set(pd.read_csv(bench.results / "sweep" / "table.csv")["explainer"]) == {"gradient"}
-    records = [json.loads(path.read_text()) for path in (bench.results / "runs" / "failures").iterdir()]
+    records = [json.loads(path.read_text()) for path in bench.store.failures.folder.iterdir()]
     assert len(records) == 3  # the explanation, and its two cells
     assert all("the sky fell" in item["message"] and "Traceback" in item["traceback"] for item in records)
     assert all("failing" in item["cell"] for item in records)
@@ -97,13 +97,18 @@ def test_a_mended_explainer_is_computed_and_its_record_removed(bench, out_of_tre
     out_of_tree.add("explainer", "failing", "mended_explainer.Failing", FAILING)
     given = (*out_of_tree.flags, "explainer=failing", "metric=sparseness")
     assert bench.run(*given).status == 1
-    # The weather is not part of a key: the same code may succeed another time.
+    # The weather is not part of a key: the same code may succeed another time, but is not tried again without being asked.
     import mended_explainer
 
     mended_explainer.Failing.__call__ = mended_explainer.Gradient.__call__
     outcome = bench.run(*given)
+    assert outcome.status == 1
+    assert "0 done, 0 cached, 0 skipped, 1 failed of 1 cells" in outcome.out
+    assert "failed 1 x RuntimeError: the sky fell" in outcome.out
+    assert "retry=failed tries again" in outcome.out
+    outcome = bench.run(*given, "retry=failed")
     assert outcome.status == 0, outcome.out
-    assert not list((bench.results / "runs" / "failures").iterdir())
+    assert not list(bench.store.failures.folder.iterdir())
 
 
 def test_training_that_diverges_fails_all_its_cells_and_no_others(bench, out_of_tree):

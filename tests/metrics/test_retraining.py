@@ -306,8 +306,8 @@ def test_a_helper_that_cannot_be_trained_fails_its_cell_alone(tmp_path):
     dataset, trainer = Entry("digits", Digits()), Entry("auto", TRAINING.trainer)
     grid = Grid((dataset,), (model,), (trainer,), (Entry("eight", ON),), (explainer,), metrics, (3,))
     mine = Stages(Store(tmp_path / "store"), Runtime("cpu"))
-    run(grid, mine, tmp_path / "failures")
-    (record,) = (tmp_path / "failures").iterdir()
+    run(grid, mine)
+    (record,) = (tmp_path / "store" / "failures").iterdir()
     assert TrainingError.__name__ in record.read_text()
     assert "expected finite losses" in record.read_text()
     assert len(mine.store.keys("evaluate")) == 1

@@ -123,10 +123,9 @@ def classifiers(bench: Bench) -> Iterator[tuple[dict[str, Any], Callable[[Any], 
     from xaibench.identity import Explaining
     from xaibench.problem import Explainer, Training
     from xaibench.stages import Stages
-    from xaibench.store import Store
 
     explainer, explain_on = bench.grid.explainers[0].component, bench.grid.explain_on[0].component
-    stages = Stages(Store(bench.settings.store), bench.settings.runtime)
+    stages = Stages(bench.settings.store, bench.settings.runtime)
     for dataset, model, trainer, seed in bench.grid.classifiers():
         training = Training(dataset.component, model.component, trainer.component, seed)
         stages.predict(training)

@@ -78,13 +78,12 @@ def predictions(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
 
     from xaibench.problem import Training
     from xaibench.stages import Runtime, Stages, arrays_of
-    from xaibench.store import Store
 
     request = Request([f"dataset={options.dataset}", f"model={options.model}", *options.overrides])
     grid, settings = composed(request)
     ((dataset, model, trainer, seed),) = grid.classifiers()
     training = Training(dataset.component, model.component, trainer.component, seed)
-    network = Stages(Store(settings.store), Runtime(device="cpu", threads=options.threads)).network(training)
+    network = Stages(settings.store, Runtime(device="cpu", threads=options.threads)).network(training)
     arrays = arrays_of(training.dataset)
     images = torch.cat([arrays.test.images, arrays.train.images])
     with torch.inference_mode():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from xaibench.claims.base import Claim
 from xaibench.cli.request import GROUPS, Choice, Request
 from xaibench.component import ConfigurationError, build
+from xaibench.execution import PHASES, Phase
 from xaibench.grid import Entry, Grid
 from xaibench.pictures import Picture
 from xaibench.stages import Runtime
+from xaibench.store import Store
 from xaibench.tracking.base import Tracker
 
 PICTURE = "xaibench.pictures.Picture"
@@ -51,17 +52,16 @@ class Settings:
     tracker: Tracker
     runtime: Runtime
     results: Path
-    store: Path
+    store: Store
+    until: Phase
+    passes_per_job: int
+    jobs: int | None
+    retry: bool
 
     @property
     def folder(self) -> Path:
         """Where the study's tables and figures go."""
         return self.results / self.study
-
-    @property
-    def failures(self) -> Path:
-        """Where failures are recorded."""
-        return self.results / "runs" / "failures"
 
 
 def composed(request: Request) -> tuple[Grid, Settings]:
@@ -75,13 +75,13 @@ def composed(request: Request) -> tuple[Grid, Settings]:
     packages = [line for group in GROUPS for line in request.lines(group, f"entries.{group}")]
     config = request.compose([*request.fixed(), *packages])
     parts = {group: _entries(request.choices[group], config, f"entries.{group}") for group in GROUPS}
-    axes = [[(name.partition(".")[2], yaml.safe_load(value)) for value in values] for name, values in request.swept("explain_on")]
+    images = [{name.partition(".")[2]: yaml.safe_load(value) for name, value in chosen} for chosen in request.images()]
     fixed = _plain(config, "explain_on")
     grid = Grid(
         datasets=parts["dataset"],
         models=parts["model"],
         trainers=parts["trainer"],
-        explain_on=tuple(Entry("explain_on", build(fixed | dict(chosen), "explain_on")) for chosen in itertools.product(*axes)),
+        explain_on=tuple(Entry("explain_on", build(fixed | chosen, "explain_on")) for chosen in images),
         explainers=parts["explainer"],
         metrics=parts["metric"] if parts["explainer"] else (),
         seeds=_whole("seed", request, config),
@@ -98,17 +98,20 @@ def of_job(config: DictConfig, choices: dict[str, str]) -> tuple[Grid, Settings]
     """The part of the grid that one Hydra job computes, from its configuration and the names that it chose."""
 
     def chosen(group: str) -> tuple[Entry[Any], ...]:
-        return (Entry(_label(choices[group]), build(_plain(config, group), group)),) if group in config else ()
+        return (Entry(_label(choices[group]), build(_plain(config, group), group)),)
 
-    metrics = {name: build(spec, f"metrics.{name}") for name, spec in _plain(config, "metrics").items()} if "metrics" in config else {}
-    explainers = chosen("explainer")
+    def several(group: str, package: str) -> tuple[Entry[Any], ...]:
+        specs = _plain(config, package) if package in config else {}
+        labels = {name: _label(choices[f"{group}@{package}.{name}"]) for name in specs}
+        return tuple(Entry(labels[name], build(spec, f"{package}.{name}")) for name, spec in specs.items())
+
     grid = Grid(
         datasets=chosen("dataset"),
         models=chosen("model"),
         trainers=chosen("trainer"),
         explain_on=(Entry("explain_on", build(_plain(config, "explain_on"), "explain_on")),),
-        explainers=explainers,
-        metrics=tuple(Entry(_label(choices[f"metric@metrics.{name}"]), metric) for name, metric in metrics.items()) if explainers else (),
+        explainers=several("explainer", "explainers"),
+        metrics=several("metric", "metrics"),
         seeds=(int(config["seed"]),),
         draws=(int(config["draw"]),),
         influences=_influences(config),
@@ -122,11 +125,9 @@ def settings(config: DictConfig) -> Settings:
     runtime, study, figures = _plain(config, "runtime"), str(config["study"]), _plain(config, "figures")
     if not isinstance(figures, list) or not set(figures) <= set(FIGURES):
         raise ConfigurationError(f"figures={figures}: expected a list of {', '.join(FIGURES)}")
-    threads = runtime["threads"]
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ConfigurationError(f"runtime.threads={threads!r}: expected an integer >= 1, or null")
+    _check_runtime(runtime, config["retry"])
     results = Path(runtime["results"]).absolute()
-    store = runtime["store"] or os.environ.get("XAIBENCH_STORE") or results / "store"
+    root = runtime["store"] or os.environ.get("XAIBENCH_STORE") or results / "store"
     return Settings(
         study=study,
         title=str(config.get("title") or study),
@@ -135,10 +136,29 @@ def settings(config: DictConfig) -> Settings:
         pictures={name: build({"_target_": PICTURE} | fields, f"pictures.{name}") for name, fields in _plain(config, "pictures").items()},
         reference=_plain(config, "reference"),
         tracker=build(_plain(config, "tracker"), "tracker"),
-        runtime=Runtime(str(runtime["device"]), threads),
+        runtime=Runtime(str(runtime["device"]), runtime["threads"]),
         results=results,
-        store=Path(store).absolute(),
+        store=Store(Path(root).absolute(), tuple(Path(folder).absolute() for folder in runtime["caches"])),
+        until=runtime["until"],
+        passes_per_job=runtime["passes_per_job"],
+        jobs=runtime["jobs"],
+        retry=config["retry"] is not None,
     )
+
+
+def _check_runtime(runtime: dict[str, Any], retry: Any) -> None:
+    for name, told in (("threads", ", or null"), ("jobs", ", or null"), ("passes_per_job", "")):
+        value = runtime[name]
+        if not (told and value is None) and (not isinstance(value, int) or value < 1):
+            raise ConfigurationError(f"runtime.{name}={value!r}: expected an integer >= 1{told}")
+    if runtime["until"] not in PHASES:
+        raise ConfigurationError(f"runtime.until={runtime['until']!r}: expected one of {', '.join(PHASES)}")
+    caches = runtime["caches"]
+    absent = [folder for folder in caches if not Path(folder).is_dir()] if isinstance(caches, list) else [caches]
+    if absent:
+        raise ConfigurationError(f"runtime.caches={caches!r}: expected a list of folders that are there, such as [/data/store]")
+    if retry not in (None, "failed"):
+        raise ConfigurationError(f"retry={retry!r}: expected null or failed")
 
 
 def _influences(config: DictConfig) -> tuple[Entry[Any], ...]:

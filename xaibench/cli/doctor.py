@@ -17,7 +17,6 @@ from xaibench.component import UserError
 from xaibench.datasets.idx import FOLDER_SETTING
 from xaibench.environment import processor
 from xaibench.problem import Dataset
-from xaibench.store import Store
 
 PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "captum", "shap", "alibi", "wandb", "numpy", "pandas", "pyarrow", "matplotlib")
 
@@ -38,9 +37,9 @@ def main(argv: list[str]) -> int:
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     table.add_row("GPUs", ", ".join(gpus) or "none")
     table.add_row("device in use", str(settings.runtime.torch_device()))
-    store = Store(settings.store)
+    store = settings.store
     counts = ", ".join(f"{len(store.keys(stage))} {stage}" for stage in ("train", "predict", "explain", "evaluate"))
-    table.add_row("store", f"{settings.store}: {counts}; {_free(settings.store)} GiB free")
+    table.add_row("store", f"{settings.store.root}: {counts}; {_free(settings.store.root)} GiB free")
     table.add_row(FOLDER_SETTING, os.environ.get(FOLDER_SETTING, "not set: data sets are downloaded when needed"))
     damaged = False
     for name, dataset in components(request, "dataset").items():

@@ -49,10 +49,9 @@ def main(argv: list[str]) -> int:
     places = ["--config-dir", options.config_dir] if options.config_dir else []
     request = Request([f"experiment={options.study}", *options.overrides, *places])
     from xaibench.longtable import Results
-    from xaibench.store import Store
 
     grid, settings = composed(request)
-    results, console = Results(grid, Store(settings.store)), Console()
+    results, console = Results(grid, settings.store), Console()
     chosen = list({cell.explaining: cell for cell in cells(grid)}.values())
     written, pictures = 0, []
     for cell in track(chosen, "export", console=console, disable=not console.is_terminal):
@@ -63,12 +62,12 @@ def main(argv: list[str]) -> int:
             written += 1
     if not written:
         raise UserError(
-            f"study={options.study}: expected explanations in {settings.store}; compute them: xaibench run experiment={options.study}"
+            f"study={options.study}: expected explanations in {settings.store.root}; compute them: xaibench run experiment={options.study}"
         )
     if options.png:
         with (options.out / "index.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *pictures])
-    absent = f"; {len(chosen) - written} are not in {settings.store}" if written < len(chosen) else ""
+    absent = f"; {len(chosen) - written} are not in {settings.store.root}" if written < len(chosen) else ""
     console.print(f"{written} explanations and {len(pictures)} pictures in {options.out}{absent}", highlight=False, soft_wrap=True)
     return 0
 

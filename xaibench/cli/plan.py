@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
         return 0
     request = Request([word for word in argv if word != "--cells"])
     grid, settings = composed(request)
-    store = Store(settings.store)
+    store = settings.store
     cells = plan(grid, store)
     console = Console(width=None if Console().is_terminal else 140)
     console.print(summary(grid, cells, store))

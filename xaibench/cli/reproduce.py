@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     scratch = Path(tempfile.mkdtemp(prefix="xaibench-reproduce-"))
     alike = False
     try:
-        store = scratch / "store" if options.fresh or options.smoke else settings.store
+        store = scratch / "store" if options.fresh or options.smoke else settings.store.root
         request = Request([*given, f"runtime.results={scratch}", f"runtime.store={store}"])
         alike = (_smoke if options.smoke else _again)(request, settings.folder, Console(width=None if Console().is_terminal else 160))
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import itertools
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +39,16 @@ searches or scores counterfactuals, chosen as ``counterfactual/NAME``; and a use
 DEFAULT_METRIC = "deletion"
 
 
+def _processes(threads: int | None) -> int:
+    """How many processes with so many threads each fit on this machine."""
+    import joblib  # slow, and only needed by one launcher
+
+    return max(1, joblib.cpu_count() // (threads or 1))
+
+
+OmegaConf.register_new_resolver("xaibench.processes", _processes, replace=True)
+
+
 @dataclass(frozen=True)
 class Choice:
     """An option of a group, and what is set in it: (dotted field, value as typed)."""
@@ -52,6 +61,10 @@ class Choice:
     def label(self) -> str:
         """What it is called in tables."""
         return self.name.rpartition("/")[2]
+
+    def chosen(self) -> list[str]:
+        """Hydra overrides that make it the group's choice."""
+        return [f"{self.group}={self.name}", *(f"++{self.group}.{field}={value}" for field, value in self.fields)]
 
     def lines(self, package: str) -> list[str]:
         """Hydra overrides that compose this choice into a package of its own."""
@@ -105,20 +118,16 @@ class Request:
         """For each group every combination of chosen options and field values."""
         return {group: self._choices(group) for group in GROUPS}
 
-    @property
-    def jobs(self) -> int:
-        """How many jobs Hydra's sweeper makes of it."""
-        return math.prod(len(values(item)) for item in self.overrides if _root(item) != "metric")
-
     def folded(self) -> list[str]:
-        """The overrides for Hydra, with the metrics folded into one list for each job."""
+        """The overrides for Hydra, with the metrics folded into one list."""
         lines = [text if item.is_delete() or not _is_field(item) else f"++{text.lstrip('+')}" for item, text in self._texts("metric")]
         return [*lines, *self.lines("metric", "metrics")]
 
-    def lines(self, group: str, package: str) -> list[str]:
-        """Overrides that compose all choices of a group into numbered packages below `package`."""
-        numbered = enumerate(self.choices[group])
-        return [line for number, choice in numbered for line in choice.lines(f"{package}.{choice.label}_{number}")]
+    def lines(self, group: str, package: str, chosen: Iterable[int] | None = None) -> list[str]:
+        """Overrides that compose all choices of a group, or those at some places, into numbered packages below `package`."""
+        choices = self.choices[group]
+        numbers = range(len(choices)) if chosen is None else chosen
+        return [line for number in numbers for line in choices[number].lines(f"{package}.{choices[number].label}_{number}")]
 
     def fixed(self) -> list[str]:
         """All overrides that choose no component and are not swept."""
@@ -129,6 +138,10 @@ class Request:
     def swept(self, root: str) -> list[tuple[str, list[str]]]:
         """(name, values) of the overrides below `root`."""
         return [(item.key_or_group, values(item)) for item in self.overrides if _root(item) == root]
+
+    def images(self) -> list[tuple[tuple[str, str], ...]]:
+        """The fields of `explain_on`, (name, value as typed), for each choice of images."""
+        return list(itertools.product(*([(name, value) for value in given] for name, given in self.swept("explain_on"))))
 
     def axes(self) -> dict[str, list[str]]:
         """What the jobs differ in, by override: components, swept fields, seeds and draws; the metrics stay together in each job."""

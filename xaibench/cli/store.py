@@ -36,11 +36,10 @@ the command line alone belongs to no study, and is pruned with the rest. STUDY i
 def main(argv: list[str]) -> int:
     """Run an action; 1 if something is damaged."""
     options = _parsed(argv)
-    from xaibench.store import Store
 
     _, settings = composed(Request(_given(options)))
-    if options.action != "import" and not settings.store.is_dir():
-        raise ConfigurationError(f"store={settings.store}: expected a folder; `xaibench run` makes it")
+    if options.action != "import" and not settings.store.root.is_dir():
+        raise ConfigurationError(f"store={settings.store.root}: expected a folder; `xaibench run` makes it")
     actions: dict[str, Callable[[Store, argparse.Namespace, Console], int]] = {
         "list": _list,
         "verify": _verify,
@@ -48,7 +47,7 @@ def main(argv: list[str]) -> int:
         "export": _export,
         "import": _import,
     }
-    return actions[options.action](Store(settings.store), options, Console(width=None if Console().is_terminal else 140, highlight=False))
+    return actions[options.action](settings.store, options, Console(width=None if Console().is_terminal else 140, highlight=False))
 
 
 def _parsed(argv: list[str]) -> argparse.Namespace:

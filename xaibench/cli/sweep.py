@@ -7,23 +7,21 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from hydra._internal.hydra import Hydra
-from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 
 from xaibench.claims import page
 from xaibench.cli.compose import Settings, composed
-from xaibench.cli.job import task
+from xaibench.cli.launch import launched
 from xaibench.cli.plan import skipped, summary
-from xaibench.cli.progress import bar
 from xaibench.cli.request import Request
 from xaibench.configuration import conf_folder
-from xaibench.execution import failure, missing
+from xaibench.execution import missing, retry
 from xaibench.formats import terminal
 from xaibench.grid import Grid
 from xaibench.layout import blocks
 from xaibench.longtable import Results
 from xaibench.planning import Planned, check, plan
+from xaibench.progress import watching
 from xaibench.publish import publish
 from xaibench.report.page import write
 from xaibench.store import Store
@@ -36,41 +34,32 @@ def sweep(request: Request, tables: bool = True) -> int:
     Without `tables` the study's tables and claims are written, but not printed.
     """
     grid, settings = composed(request)
-    return computed(grid, settings, lambda: _hydra(request), request.jobs, tables)
+    return computed(grid, settings, lambda: launched(request, grid, settings), tables)
 
 
-def computed(grid: Grid, settings: Settings, compute: Callable[[], None], jobs: int = 1, tables: bool = True) -> int:
+def computed(grid: Grid, settings: Settings, compute: Callable[[], None], tables: bool = True) -> int:
     """Compute what the store does not have of a grid, and publish it; 1 if a cell failed, or if nothing could be done."""
-    store, console = Store(settings.store), Console(width=None if sys.stdout.isatty() else 140)
+    store, console = settings.store, Console(width=None if sys.stdout.isatty() else 140)
+    store.abandoned()  # by sweeps that were killed
     results = Results(grid, store)
     results.read()  # damaged results are told of and removed here, and so computed again
     before = plan(grid, store)
+    if settings.retry:
+        retry(grid, before, store)
+        before = plan(grid, store)
     absent = missing(grid, before, store)
-    if absent or not any(item.status == "cached" for item in before) or any(item.status == "to do" for item in before):
+    states = {item.status for item in before}
+    if set(absent) - store.failures.keys() or "to do" in states or "cached" not in states:
         check(grid)
+        store.check()
         device = settings.runtime.torch_device()
         for trainer in grid.trainers:
             trainer.component.device(device)
         console.print(summary(grid, before, store))
-        for key in [*absent, *(item.key for item in before)]:
-            (settings.failures / f"{key}.json").unlink(missing_ok=True)
-        with bar(len(before) or jobs, console):
+        with watching(before, store, console):
             compute()
         results = Results(grid, store)
     return _finish(results, settings, before, absent, console, tables)
-
-
-def _hydra(request: Request) -> None:
-    """Let Hydra run the folded command line's jobs with the chosen launcher."""
-    app, overrides = Hydra.create_main_hydra2("xaibench", request.search_path), request.folded()
-    try:
-        if request.flags.multirun or request.jobs > 1:
-            for job in (job for batch in app.multirun("config", task, overrides) for job in batch):
-                _ = job.return_value  # raises what the job raised
-        else:
-            _ = app.run("config", task, overrides).return_value
-    finally:
-        GlobalHydra.instance().clear()
 
 
 def _finish(results: Results, settings: Settings, before: list[Planned], absent: list[str], console: Console, tables: bool) -> int:
@@ -92,25 +81,26 @@ def _finish(results: Results, settings: Settings, before: list[Planned], absent:
 
 def _report(store: Store, settings: Settings, before: list[Planned], absent: list[str], console: Console) -> int:
     """The sweep's last words: how many cells are done, cached, skipped and failed, and why."""
+    records = {key: record for key in [*(item.key for item in before), *absent] if (record := store.failures.of(key))}
     states: Counter[str] = Counter()
     for item in before:
-        record = failure(item.key, settings.failures)
-        left = "skipped" if record and not record["traceback"] else "failed"
+        left = "left" if item.key not in records else "skipped" if records[item.key].skipped else "failed"
         states[item.status if item.status != "to do" else "done" if store.has("evaluate", item.key) else left] += 1
-    console.print(", ".join(f"{states[state]} {state}" for state in ("done", "cached", "skipped", "failed")) + f" of {len(before)} cells")
+    counted = ("done", "cached", "skipped", "failed", *(["left"] if states["left"] else []))
+    console.print(", ".join(f"{states[state]} {state}" for state in counted) + f" of {len(before)} cells")
     for text in skipped(before):
         console.print(text, highlight=False)
-    records = [record for item in before if item.status == "to do" and (record := failure(item.key, settings.failures))]
-    for message, count in Counter(record["message"] for record in records if not record["traceback"]).items():
+    found = [records[item.key] for item in before if item.status == "to do" and item.key in records]
+    for message, count in Counter(record.message for record in found if record.skipped).items():
         console.print(f"skipped {count} x {message}", highlight=False)
-    reasons = Counter(record["message"] for record in records if record["traceback"])
-    for record in filter(None, (failure(key, settings.failures) for key in absent)):
-        if record["traceback"]:
-            reasons.setdefault(record["message"], 1)
+    reasons = Counter(records[item.key].message for item in before if item.key in records and not records[item.key].skipped)
+    for key in absent:
+        if key in records and not records[key].skipped:
+            reasons.setdefault(records[key].message, 1)
     for message, count in reasons.items():
         console.print(f"failed {count} x {message}", style="red", highlight=False)
     if reasons:
-        console.print(f"tracebacks in {_shown(settings.failures)}", highlight=False)
+        console.print(f"tracebacks in {_shown(store.failures.folder)}; retry=failed tries again", highlight=False)
     nothing = bool(before) and states["skipped"] == len(before)
     return 1 if states["failed"] or reasons or nothing else 0
 
