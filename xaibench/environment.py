@@ -14,13 +14,19 @@ import torch
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, hardware, threads and the code's commit."""
-    packages = ("torch", "pytorch-lightning", "captum", "shap", "numpy", "xaibench")
     return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "versions": dict(versions()),
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "commit": commit(),
     }
+
+
+@lru_cache(maxsize=1)
+def versions() -> tuple[tuple[str, str], ...]:
+    """(name, version) of Python and the libraries that compute results."""
+    packages = ("torch", "pytorch-lightning", "captum", "shap", "numpy", "xaibench")
+    return (("python", platform.python_version()), *((name, version(name)) for name in packages))
 
 
 @lru_cache(maxsize=1)
