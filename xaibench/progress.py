@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,8 +21,6 @@ LOOK, TELL = 0.5, 60.0
 """Seconds between two looks at the store, and between two lines of the log."""
 
 MOST_SHOWN = 8
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def watching(cells: Sequence[Planned], store: Store, console: Console) -> Iterat
 
 def _logged(watch: Watch, stop: threading.Event, console: Console) -> None:
     while not stop.wait(TELL):
-        log.info("%s", watch.look())
+        console.print(f"{time.strftime('%H:%M:%S')} {watch.look()}", highlight=False, soft_wrap=True)
 
 
 def _live(watch: Watch, stop: threading.Event, console: Console) -> None:

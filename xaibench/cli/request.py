@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import itertools
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,8 @@ def _processes(threads: int | None) -> int:
     return max(1, joblib.cpu_count() // (threads or 1))
 
 
+# conf/hydra/launcher/ refines the plug-ins' own presets of the same names, on purpose.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
 OmegaConf.register_new_resolver("xaibench.processes", _processes, replace=True)
 
 
