@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from xaibench.identity import predict_key, train_key
+from xaibench.jobs import OVERHEAD
 from xaibench.planning import Planned, helpers
 from xaibench.store import Store
 
@@ -49,8 +50,8 @@ class Watch:
     def __post_init__(self) -> None:
         todo = [item for item in self.cells if item.status == "to do"]
         explaining = {item.cell.explaining.key: item.explaining.forward + item.explaining.backward for item in todo}
-        self._work = {("evaluate", item.key): 1 + item.scoring.forward + item.scoring.backward for item in todo}
-        self._work |= {("explain", key): 1 + passes for key, passes in explaining.items() if not self.store.has("explain", key)}
+        self._work = {("evaluate", item.key): OVERHEAD + item.scoring.forward + item.scoring.backward for item in todo}
+        self._work |= {("explain", key): OVERHEAD + passes for key, passes in explaining.items() if not self.store.has("explain", key)}
         self._left, self._total, self._cells = dict(self._work), sum(self._work.values()), len(todo)
         self._failed, self._names = 0, names(self.cells)
 
@@ -101,7 +102,7 @@ def _logged(watch: Watch, stop: threading.Event, console: Console) -> None:
 
 
 def _live(watch: Watch, stop: threading.Event, console: Console) -> None:
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     bar = Progress(*columns, console=console)
     task = bar.add_task("", total=watch.look().cells)
     with Live(bar, console=console, transient=True, refresh_per_second=4) as live:
