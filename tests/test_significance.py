@@ -6,6 +6,7 @@ import pytest
 
 from xaibench import significance
 from xaibench.figures.critical_difference import critical_difference
+from xaibench.tables import by_image
 
 OFFSETS = {"strong": 2.0, "weak": 0.0, "random": -1.0, "sobel": 0.5}
 
@@ -31,7 +32,7 @@ def names(folder):
 
 def test_a_study_gets_its_statistics_and_the_same_bytes_again(tmp_path):
     table = long_table()
-    significance.write(table, tmp_path)
+    significance.write(table, by_image(table), tmp_path)
     expected = {"comparison.parquet", "comparison.md", "ranks.csv", "metric_agreement.csv", "metric_agreement.md", "variance.csv"}
     expected |= {
         "stability_ranks.csv",
@@ -46,7 +47,8 @@ def test_a_study_gets_its_statistics_and_the_same_bytes_again(tmp_path):
     assert set(pd.read_csv(tmp_path / "ranks.csv")["groups"]) == {"a", "b", "c", "d"}
     assert "| q | strong | none | strong - sobel: +1." in (tmp_path / "comparison.md").read_text()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    significance.write(table.sample(frac=1, random_state=0), tmp_path)
+    shuffled = table.sample(frac=1, random_state=0)
+    significance.write(shuffled, by_image(shuffled), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -59,7 +61,8 @@ def test_a_study_gets_its_statistics_and_the_same_bytes_again(tmp_path):
     ],
 )
 def test_what_cannot_be_said_is_not_written(tmp_path, given, missing):
-    significance.write(long_table(**given), tmp_path)
+    table = long_table(**given)
+    significance.write(table, by_image(table), tmp_path)
     assert not [name for name in names(tmp_path) if name.startswith(missing)]
 
 
