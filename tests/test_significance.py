@@ -71,9 +71,9 @@ def test_the_diagram_sorts_by_rank_and_joins_what_does_not_differ(tmp_path):
     ranks = pd.DataFrame(rows, columns=["explainer", "family", "mean_rank", "groups"])
     figure = critical_difference(ranks.assign(dataset="d", model="m", metric="q", images=9, friedman=0.01), tmp_path / "cd.png")
     (axes,) = figure.axes
-    heights = dict(zip((label.get_text() for label in axes.get_yticklabels()), axes.get_yticks(), strict=True))
+    heights = {label.get_text(): label.get_position()[1] for label in axes.texts}
     assert heights["a"] > heights["b"] > heights["c"] > heights["d"]
     bars = [sorted(line.get_ydata()) for line in axes.lines if len(line.get_ydata())]
     assert bars == [[1.75, 3.25], [0.75, 2.25]]  # none for d, which differs from all
     assert "9 images, Friedman p = 0.010" in axes.get_title()
-    assert [label.get_fontstyle() for label in axes.get_yticklabels()] == ["normal", "normal", "italic", "normal"]
+    assert {label.get_text() for label in axes.texts if label.get_fontstyle() == "italic"} == {"c"}
