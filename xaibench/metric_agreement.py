@@ -113,7 +113,7 @@ def _alpha(ranks: Floats) -> Floats:
     judged = np.moveaxis(ranks, 0, 3)
     pooled = stats.rankdata(judged.reshape(*judged.shape[:2], -1), axis=2)
     observed, expected = pooled.reshape(judged.shape).var(axis=3, ddof=1).mean(axis=2), pooled.var(axis=2, ddof=1)
-    return 1 - np.divide(observed, expected, where=expected > 0, out=np.full(expected.shape, np.nan))
+    return 1.0 - np.divide(observed, expected, where=expected > 0, out=np.full(expected.shape, np.nan))
 
 
 def _intervals(values: Floats) -> list[dict[str, float]]:

@@ -202,7 +202,8 @@ def _flagged(frame: pd.DataFrame) -> list[str]:
     sizes = np.bincount(frame["cell"])
     texts: list[list[str]] = [[] for _ in sizes]
     flagged = frame.loc[frame["flag"] != "", ["cell", "flag"]].astype({"flag": str})
-    for (cell, flag), count in flagged.groupby(["cell", "flag"], sort=True).size().items():
+    counts: dict[Any, int] = flagged.groupby(["cell", "flag"], sort=True).size().to_dict()
+    for (cell, flag), count in counts.items():
         texts[cell].append(f"{count} of {sizes[cell]} {'pairs' if flag in PAIR_FLAGS else 'maps'} are {flag}")
     return ["; ".join(own) for own in texts]
 

@@ -106,7 +106,7 @@ def row_names(axes: Axes, names: Sequence[str], italic: Set[str], size: float = 
     """
     axes.set_yticks([])
     place, vertical, horizontal = axes.get_yaxis_text1_transform(matplotlib.rcParams["ytick.major.pad"])
-    look = {"transform": place, "va": vertical, "ha": horizontal, "fontsize": size}
+    look: dict[str, Any] = {"transform": place, "va": vertical, "ha": horizontal, "fontsize": size}
     texts = [axes.text(0, height, name, fontstyle="italic" if name in italic else "normal", **look) for height, name in enumerate(names)]
     widths = [text.get_window_extent().width for text in texts]
     for text, width in zip(texts, widths, strict=True):
