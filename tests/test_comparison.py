@@ -7,7 +7,7 @@ from scipy import stats
 
 from xaibench.comparison import holm, letters, markdown, pairs, ranks
 from xaibench.paired import Scored, scored_tables
-from xaibench.stats import crossed_interval
+from xaibench.stats import crossed_interval, images_needed, wilson_interval
 
 # Hollander and Wolfe 1973, p. 29, the example of R's wilcox.test: depression before and after a therapy.
 BEFORE = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30]
@@ -64,6 +64,21 @@ def test_the_better_one_comes_first_with_the_crossed_interval_of_the_difference(
     assert row[["difference", "low", "high"]].tolist() == pytest.approx([expected.mean, expected.low, expected.high])
     assert row["effect_low"] < row["effect"] <= row["effect_high"] <= 1
     assert table["p_holm"].max() < 0.05
+
+
+@pytest.mark.parametrize("images", [6, 12, 40, 80])
+def test_pairs_tested_together_are_those_tested_alone(images):
+    """With and without ties and zeros, few images and many, and images that some explainers have no score for."""
+    draw = np.random.default_rng(images)
+    values = {name: draw.normal(size=(images, 1)) for name in "abc"} | {name: draw.integers(0, 4, size=(images, 1)) / 2 for name in "def"}
+    values["c"][:2], values["f"][1:3] = np.nan, np.nan
+    table = pairs(scored(values))
+    for row in table.to_dict("records"):
+        differences = (values[row["first"]] - values[row["second"]])[:, 0]
+        given = differences[np.isfinite(differences)]
+        assert row["p"] == stats.wilcoxon(given, zero_method="pratt").pvalue
+        assert row["images_needed"] == images_needed(given)
+        assert (row["effect_low"], row["effect_high"]) == wilson_interval(row["effect"], len(given))
 
 
 def test_an_image_without_a_score_counts_for_the_other_pairs_alone():

@@ -1,5 +1,6 @@
 """Agreement of metrics and the split of variance: against published numbers, definitions and simulations."""
 
+import krippendorff
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,6 +60,13 @@ def test_alpha_is_krippendorffs():
     chance = np.stack([np.stack([draw.permutation(order) for _ in range(300)]) for _ in range(4)])
     assert _alpha(chance[:, :, None]).mean() == pytest.approx(0, abs=0.02)
     assert np.isnan(_alpha(np.ones((2, 1, 1, 4)))[0, 0])
+
+
+@pytest.mark.parametrize("levels", [2, 4, 100])
+def test_alpha_is_that_of_its_authors_definition_with_ties_too(levels):
+    ranks = stats.rankdata(np.random.default_rng(levels).integers(0, levels, size=(5, 6, 2, 9)), axis=3)
+    expected = [[krippendorff.alpha(ranks[:, row, seed], level_of_measurement="ordinal") for seed in range(2)] for row in range(6)]
+    np.testing.assert_allclose(_alpha(ranks), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_noise_widens_the_interval_and_it_holds_the_truth():

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from xaibench.paired import Scored
-from xaibench.stability import markdown, ranked, stability
+from xaibench.stability import _apart, markdown, ranked, stability
 
 
 def scored(metric="q", noise=0.01, images=60, seeds=3, count=5, family="f", seed=0, shift=0.0):
@@ -25,6 +26,15 @@ def test_a_certain_order_does_not_move():
     assert (ranks["rank_low"] == ranks["rank"]).all()
     assert (ranks["rank_high"] == ranks["rank"]).all()
     assert "| q | half of the images | 5 | 0% | 0.0 | 1.00 | 100% |" in markdown(table)
+
+
+def test_distances_of_orders_are_those_of_their_definitions():
+    draw = np.random.default_rng(0)
+    first, second = draw.normal(size=(9, 7)), draw.integers(0, 3, size=(9, 7)).astype(float)
+    for one, other, found in zip(first, second, _apart(first, second), strict=True):
+        ranks, others = stats.rankdata(-one), stats.rankdata(-other)
+        expected = (ranks != others).mean(), np.abs(ranks - others).mean(), stats.kendalltau(ranks, others).statistic
+        assert found.tolist() == [*expected, float(ranks.argmin() == others.argmin())]
 
 
 def test_noise_has_no_order():

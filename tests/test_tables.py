@@ -107,6 +107,17 @@ def test_interval_is_that_of_images_crossed_with_seeds():
     assert (row["images"], row["seeds"], row["undefined"], row["note"]) == (11, 3, 1, "")
 
 
+def test_intervals_computed_together_are_those_computed_alone_to_the_last_bit():
+    draw = np.random.default_rng(0)
+    values = {f"e{place:02}": draw.normal(size=(31, 3)) * 10.0 ** draw.integers(-6, 6) for place in range(12)}
+    values["e03"][:] = 0.1
+    values["e05"][4:9, 1] = np.nan
+    table = aggregate(pd.concat([scores(name, one) for name, one in values.items()])).set_index("explainer")
+    for name, one in values.items():
+        expected = crossed_interval(one)
+        assert table.loc[name, ["mean", "low", "high", "df"]].tolist() == [expected.mean, expected.low, expected.high, expected.df]
+
+
 def test_only_images_of_all_seeds_enter_and_smaller_sets_are_flagged():
     long = pd.concat([scores("ig", [[1, 2, 3], [4, 5, 6], [7, 8, 9]]), scores("gradient", [[1, 2], [4, 6]])])
     long = long[~((long["explainer"] == "ig") & (long["index"] == 2) & (long["seed"] == 1))]

@@ -53,25 +53,35 @@ def pairs(scored: Scored) -> pd.DataFrame:
     columns: dict[str, Any] = {**scored.names, "metric": scored.metric, "metric_family": scored.metric_family}
     columns |= {"first": [names[place] for place in firsts], "second": [names[place] for place in seconds]}
     columns |= {"images": found.images, "difference": found.mean, "low": found.low, "high": found.high}
-    tested = pd.DataFrame([_tested(unit[:, first] - unit[:, second]) for first, second in chosen])
-    return pd.concat([pd.DataFrame(columns), tested.assign(p_holm=holm(tested["p"].to_numpy()))], axis=1)
+    tested = _tested((unit[:, firsts] - unit[:, seconds]).T)
+    return pd.DataFrame(columns | tested | {"p_holm": holm(tested["p"])})
 
 
-def _tested(differences: Floats) -> dict[str, float]:
-    """Effect, p-value and images needed, of the images that have a difference."""
-    given = differences[np.isfinite(differences)]
-    if len(given) < 2:
-        return dict.fromkeys(("effect", "effect_low", "effect_high", "p", "images_needed"), np.nan)
-    effect = float(np.mean((given > 0) + (given == 0) / 2))
-    low, high = wilson_interval(effect, len(given), LEVEL)
-    p = stats.wilcoxon(given, zero_method="pratt").pvalue if given.any() else 1.0
-    return {
-        "effect": effect,
-        "effect_low": low,
-        "effect_high": high,
-        "p": float(p),
-        "images_needed": images_needed(given, LEVEL),
-    }
+def _tested(differences: Floats) -> dict[str, Floats]:
+    """Effects, p-values and images needed of the pairs' (pairs, images), of the images that have a difference."""
+    found = {name: np.full(len(differences), np.nan) for name in ("effect", "effect_low", "effect_high", "p", "images_needed")}
+    same: dict[bytes, list[int]] = {}
+    for pair, there in enumerate(np.isfinite(differences)):
+        same.setdefault(there.tobytes(), []).append(pair)
+    for there, those in same.items():
+        given = np.ascontiguousarray(differences[those][:, np.frombuffer(there, dtype=bool)])  # or the last bits of sums change
+        if given.shape[1] < 2:
+            continue
+        effect = ((given > 0) + (given == 0) / 2).mean(axis=1)
+        numbers = effect, *wilson_interval(effect, given.shape[1], LEVEL), _signed_ranks(given), images_needed(given, LEVEL)
+        for column, values in zip(found.values(), numbers, strict=True):
+            column[those] = values
+    return found
+
+
+def _signed_ranks(given: Floats) -> Floats:
+    """P-values of Wilcoxon's test of each row; scipy tests rows without ties in another way where they are short, so they go apart."""
+    p, sizes = np.ones(len(given)), np.sort(np.abs(given), axis=1)
+    tied = (sizes[:, 0] == 0) | (np.diff(sizes, axis=1) == 0).any(axis=1)
+    for rows in (~tied, tied & given.any(axis=1)):
+        if rows.any():
+            p[rows] = stats.wilcoxon(given[rows], zero_method="pratt", axis=1).pvalue
+    return p
 
 
 def holm(p: Floats) -> Floats:

@@ -153,7 +153,7 @@ def _rows(key: tuple[str, ...], found: Mapping[tuple[str, str], Floats], classes
 def _interval(name: str, values: Floats) -> dict[str, float]:
     """Of numbers (seeds, 1 + R), the first of which is the estimate, and the others its replicates."""
     mean, low, high = resampled_interval(values)
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+    return {name: float(mean), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
 def markdown(table: pd.DataFrame) -> str:

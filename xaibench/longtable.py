@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,8 @@ from xaibench.stats import crossed_interval
 from xaibench.store import Artifact, Store
 
 PARTS = ("dataset", "model", "trainer", "explain_on", "explainer", "metric")
+Parts = tuple[Entry[Any], ...]
+_parts = operator.attrgetter(*PARTS)
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,26 @@ class Results:
 
     def facts(self, cell: Cell) -> dict[str, Any]:
         """The columns that name a cell: labels, seed, draw, families, direction, version, and every field of every component."""
-        explainer, metric = cell.explainer.component, cell.metric.component
-        labels = {part: self._labels[part][getattr(cell, part)] for part in PARTS}
-        where = labels.pop("explain_on").removeprefix("explain_on")
-        facts: dict[str, Any] = labels | {"dataset": labels["dataset"] + where, "seed": cell.seed, "draw": cell.draw}
-        facts |= {"family": explainer.family.value, "metric_family": metric.family.value}
-        facts |= {"higher_is_better": metric.higher_is_better, "metric_version": metric.version}
-        fields = {f"{part}.{name}": value for part in PARTS for name, value in flat(getattr(cell, part).component).items()}
-        return facts | {name: json.dumps(value) for name, value in fields.items()}
+        return {**self._facts(_parts(cell)), "seed": cell.seed, "draw": cell.draw}
+
+    def _facts(self, parts: Parts) -> dict[str, Any]:
+        """Those of all cells with these parts, which are the same objects for all of them."""
+        found = self._known.get(parts)
+        if found is None:
+            explainer, metric = (entry.component for entry in parts[-2:])
+            labels = {part: self._labels[part][entry] for part, entry in zip(PARTS, parts, strict=True)}
+            where = labels.pop("explain_on").removeprefix("explain_on")
+            found = labels | {"dataset": labels["dataset"] + where}
+            found |= {"family": explainer.family.value, "metric_family": metric.family.value}
+            found |= {"higher_is_better": metric.higher_is_better, "metric_version": metric.version}
+            for part, entry in zip(PARTS, parts, strict=True):
+                found |= {f"{part}.{name}": json.dumps(value) for name, value in flat(entry.component).items()}
+            self._known[parts] = found
+        return found
+
+    @cached_property
+    def _known(self) -> dict[Parts, dict[str, Any]]:
+        return {}
 
     def scores(self) -> pd.DataFrame:
         """The long table: one row for each cell, image, target and score, with every field.
@@ -71,15 +86,21 @@ class Results:
     def _scores(self) -> pd.DataFrame:
         if not self.found:
             return pd.DataFrame()
-        rows = pd.concat([self._rows(number, cell, artifact) for number, (cell, artifact) in enumerate(self.found)], ignore_index=True)
-        facts = pd.DataFrame([self.facts(cell) for cell, _ in self.found])
-        codes = rows.pop("cell").to_numpy()
-        for column in ("seed", "draw", "metric_version"):
-            rows.insert(0, column, facts[column].to_numpy()[codes])
-        for column in facts.columns.difference(["seed", "draw", "metric_version"], sort=False):
+        numbers = {parts: number for number, parts in enumerate(dict.fromkeys(_parts(cell) for cell, _ in self.found))}
+        names = sorted({name for _, artifact in self.found for name in artifact.group("values")})
+        scores = {name: number for number, name in enumerate(names)}
+        blocks = [self._rows(cell, artifact, scores) for cell, artifact in self.found]
+        sizes = [len(block["value"]) for block in blocks]
+        rows = pd.DataFrame({column: np.concatenate([block[column] for block in blocks]) for column in blocks[0]})
+        facts = pd.DataFrame([self._facts(parts) for parts in numbers])
+        codes = np.repeat([numbers[_parts(cell)] for cell, _ in self.found], sizes)
+        rows.insert(0, "seed", np.repeat([cell.seed for cell, _ in self.found], sizes))
+        rows.insert(0, "draw", np.repeat([cell.draw for cell, _ in self.found], sizes))
+        rows.insert(0, "metric_version", facts.pop("metric_version").to_numpy()[codes])
+        for column in facts:
             content = pd.Categorical(facts[column])
             rows[column] = pd.Categorical.from_codes(content.codes[codes], dtype=content.dtype)
-        rows["score"] = rows["score"].astype("category")
+        rows["score"] = pd.Categorical.from_codes(rows["score"].to_numpy(), dtype=pd.CategoricalDtype(names))
         rows["flag"] = pd.Categorical.from_codes(rows["flag"].to_numpy(), dtype=pd.CategoricalDtype(list(FLAGS)))
         return rows
 
@@ -88,7 +109,7 @@ class Results:
         groups: dict[tuple[Any, ...], list[tuple[Cell, Artifact]]] = {}
         for cell, artifact in self.found:
             if artifact.group("curves"):
-                facts = self.facts(cell)
+                facts = self._facts(_parts(cell))
                 key = tuple(facts[name] for name in ("dataset", "model", "trainer", "explainer", "family", "metric"))
                 groups.setdefault(key, []).append((cell, artifact))
         frames = [self._mean_curves(key, members) for key, members in groups.items()]
@@ -98,12 +119,13 @@ class Results:
         """Passes, seconds and peak memory of each explanation and each evaluation: facts of one run on one machine."""
         rows, explaining = [], dict(self._explaining)
         for cell, artifact in self.found:
-            names = {name: self.facts(cell)[name] for name in ("dataset", "model", "trainer", "explainer")}
+            facts = self._facts(_parts(cell))
+            names = {name: facts[name] for name in ("dataset", "model", "trainer", "explainer")}
             names |= {"seed": cell.seed, "draw": cell.draw}
             explained = explaining.pop(cell.explaining, None)
             if explained is not None:
                 rows.append({"stage": "explain", **names, "metric": "", **explained.spent})
-            rows.append({"stage": "evaluate", **names, "metric": self.facts(cell)["metric"], **_spent(artifact)})
+            rows.append({"stage": "evaluate", **names, "metric": facts["metric"], **_spent(artifact)})
         return pd.DataFrame(rows)
 
     def quality(self) -> pd.DataFrame:
@@ -116,7 +138,8 @@ class Results:
         rows = []
         for explaining, explained in self._explaining.items():
             cell = cells[explaining]
-            names = {name: self.facts(cell)[name] for name in ("dataset", "model", "trainer", "explainer", "family")}
+            facts = self._facts(_parts(cell))
+            names = {name: facts[name] for name in ("dataset", "model", "trainer", "explainer", "family")}
             of_pairs = explaining.explainer.gives is not Attributions
             known = {*PAIR_FLAGS, "not finite"} if of_pairs else {*FLAGS} - {"", *PAIR_FLAGS}
             flagged = {name: int((explained.flag == number).sum()) for number, name in enumerate(FLAGS) if name in known}
@@ -179,26 +202,28 @@ class Results:
             found[training] = predicted.tensors["labels"].numpy(), guess.numpy(), probability.numpy()
         return found
 
-    def _rows(self, number: int, cell: Cell, artifact: Artifact) -> pd.DataFrame:
+    def _rows(self, cell: Cell, artifact: Artifact, scores: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """What belongs to the rows of a cell; its scores by number."""
         index, targets = artifact.tensors["index"].numpy(), artifact.tensors["targets"].numpy()
         labels, predicted, _ = self._predictions[cell.training]
         values = {name: value.double().numpy().reshape(-1) for name, value in artifact.group("values").items()}
         images = np.repeat(index, targets.shape[1])
-        size = len(images)
         explained = self._explaining.get(cell.explaining)
-        flag = np.zeros(targets.shape, dtype=np.uint8) if explained is None else explained.flag[np.isin(explained.index, index)]
-        return pd.DataFrame(
-            {
-                "cell": np.int32(number),
-                "index": np.tile(images, len(values)).astype(np.int32),
-                "target": np.tile(targets.reshape(-1), len(values)).astype(np.int16),
-                "label": np.tile(labels[images], len(values)).astype(np.int16),
-                "predicted": np.tile(predicted[images], len(values)).astype(np.int16),
-                "score": np.repeat(list(values), size),
-                "value": np.concatenate(list(values.values())),
-                "flag": np.tile(flag.reshape(-1), len(values)),
-            }
-        )
+        flag = np.zeros(targets.shape, dtype=np.uint8) if explained is None else explained.flag
+        if explained is not None and len(explained.index) > len(index):
+            flag = flag[np.isin(explained.index, index)]
+        own = {
+            "index": images.astype(np.int32),
+            "target": targets.reshape(-1).astype(np.int16),
+            "label": labels[images].astype(np.int16),
+            "predicted": predicted[images].astype(np.int16),
+        }
+        return {
+            **{name: np.tile(column, len(values)) for name, column in own.items()},
+            "score": np.repeat([scores[name] for name in values], len(images)),
+            "value": np.concatenate(list(values.values())),
+            "flag": np.tile(flag.reshape(-1), len(values)),
+        }
 
     def _mean_curves(self, key: tuple[Any, ...], members: list[tuple[Cell, Artifact]]) -> pd.DataFrame:
         shared = set.intersection(*(set(artifact.tensors["index"].tolist()) for _, artifact in members))

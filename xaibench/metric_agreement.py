@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,12 +45,13 @@ def metric_agreement(scored: Sequence[Scored]) -> pd.DataFrame:
     ranks = np.stack([_ranks(one, shared) for one in usable])
     facts = {**usable[0].names, "explainers": len(shared)}
     rows: list[dict[str, Any]] = []
-    for one, other in itertools.combinations(range(len(usable)), 2):
-        both = _spearman(ranks[one], ranks[other])
-        rows.append({"kind": "spearman", "first": usable[one].metric, "second": usable[other].metric, "metrics": 2} | _interval(both))
+    for place, found in enumerate(_spearman(ranks)):
+        pairs = [{"kind": "spearman", "first": usable[place].metric, "second": other.metric, "metrics": 2} for other in usable[place + 1 :]]
+        rows += [pair | numbers for pair, numbers in zip(pairs, _intervals(found), strict=True)]
     for name, places in _families(usable).items():
         known = {"first": name, "second": "", "metrics": len(places)}
-        rows += [{"kind": kind} | known | _interval(judge(ranks[places])) for kind, judge in (("W", _concordance), ("alpha", _alpha))]
+        judged = _intervals(np.stack([_concordance(ranks[places]), _alpha(ranks[places])]))
+        rows += [{"kind": kind} | known | numbers for kind, numbers in zip(("W", "alpha"), judged, strict=True)]
     return pd.DataFrame([facts | row for row in rows])
 
 
@@ -86,11 +86,13 @@ def _ranks(scored: Scored, explainers: Sequence[str]) -> Floats:
     return found
 
 
-def _spearman(first: Floats, second: Floats) -> Floats:
-    """(1 + R, seeds), of ranks (1 + R, seeds, explainers); NaN where one ranks all alike."""
-    left, right = (ranks - ranks.mean(axis=2, keepdims=True) for ranks in (first, second))
-    scale = np.sqrt((left**2).sum(axis=2) * (right**2).sum(axis=2))
-    return np.divide((left * right).sum(axis=2), scale, where=scale > 0, out=np.full(scale.shape, np.nan))
+def _spearman(ranks: Floats) -> Iterator[Floats]:
+    """Of each metric's ranks (metrics, 1 + R, seeds, explainers) with those of all after it: (others, 1 + R, seeds), NaN where all tie."""
+    apart = ranks - ranks.mean(axis=3, keepdims=True)
+    sizes = (apart**2).sum(axis=3)
+    for place in range(len(ranks) - 1):
+        scale = np.sqrt(sizes[place] * sizes[place + 1 :])
+        yield np.divide((apart[place] * apart[place + 1 :]).sum(axis=3), scale, where=scale > 0, out=np.full(scale.shape, np.nan))
 
 
 def _concordance(ranks: Floats) -> Floats:
@@ -102,18 +104,23 @@ def _concordance(ranks: Floats) -> Floats:
 
 
 def _alpha(ranks: Floats) -> Floats:
-    """(1 + R, seeds): Krippendorff's alpha of ranks (metrics, 1 + R, seeds, explainers)."""
-    import krippendorff
+    """(1 + R, seeds): Krippendorff's alpha of ranks (metrics, 1 + R, seeds, explainers).
 
-    flat = ranks.reshape(len(ranks), -1, ranks.shape[3]).swapaxes(0, 1)
-    found = [krippendorff.alpha(one, level_of_measurement="ordinal") if np.ptp(one) else np.nan for one in flat]
-    return np.array(found).reshape(ranks.shape[1:3])
+    The ordinal distance of two ranks is the distance of their midranks among all that are given (Krippendorff 2011). With no rank missing
+    the disagreement that is observed is then the variance of an explainer's midranks, mean over the explainers, and the expected one
+    that of all midranks.
+    """
+    judged = np.moveaxis(ranks, 0, 3)
+    pooled = stats.rankdata(judged.reshape(*judged.shape[:2], -1), axis=2)
+    observed, expected = pooled.reshape(judged.shape).var(axis=3, ddof=1).mean(axis=2), pooled.var(axis=2, ddof=1)
+    return 1.0 - np.divide(observed, expected, where=expected > 0, out=np.full(expected.shape, np.nan))
 
 
-def _interval(values: Floats) -> dict[str, float]:
-    """Of numbers (1 + R, seeds), the first of which is the estimate; NaN where a replicate is."""
+def _intervals(values: Floats) -> list[dict[str, float]]:
+    """Of numbers (N, 1 + R, seeds), the first of which are the estimates; NaN where a replicate is."""
     mean, low, high = resampled_interval(values.T)
-    return {"value": mean, "low": max(low, -1.0), "high": min(high, 1.0)}
+    ends = np.maximum(low, -1.0), np.minimum(high, 1.0)
+    return [{"value": value, "low": least, "high": most} for value, least, most in zip(mean, *ends, strict=True)]
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -98,7 +98,7 @@ def _better(table: pd.DataFrame) -> float:
 def noticing(table: pd.DataFrame) -> float:
     """Images with which a paired z test at `LEVEL` notices the strength `LITTLE` with a power of `POWER`."""
     pair = table[[table.columns[0], LITTLE]].dropna().to_numpy() if LITTLE in table.columns else np.empty((0, 2))
-    return images_needed(pair[:, 0] - pair[:, 1], LEVEL, POWER)
+    return float(images_needed(pair[:, 0] - pair[:, 1], LEVEL, POWER))
 
 
 def draw_share(table: pd.DataFrame) -> float:

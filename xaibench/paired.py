@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from xaibench.blocks import natural
 from xaibench.problem import Family
 from xaibench.stats import Floats
-from xaibench.tables import by_image
+from xaibench.tables import Part, by_image
 
 CLASSIFIER = ["dataset", "model", "trainer"]
 
@@ -71,17 +71,24 @@ class Scored:
 def scored_tables(long: pd.DataFrame, score: str = "value") -> Iterator[Scored]:
     """One for each (dataset, model, trainer, metric) of the long table."""
     chosen = long[long["score"] == score] if len(long) else long
-    for (*names, metric), part in by_image(chosen).groupby([*CLASSIFIER, "metric"], sort=True, observed=True) if len(chosen) else ():
-        wide = part.pivot(index="index", columns=["explainer", "seed"], values="value")
-        explainers = sorted(set(map(str, part["explainer"])), key=natural)
-        seeds = sorted(set(part["seed"]))
-        families = dict(part[["explainer", "family"]].drop_duplicates().itertuples(index=False, name=None))
-        direction = part["higher_is_better"].iloc[0]
+    return scored_parts(by_image(chosen)) if len(chosen) else iter(())
+
+
+def scored_parts(found: Iterable[Part]) -> Iterator[Scored]:
+    """The same of what `tables.by_image` gives, of one score."""
+    groups: dict[tuple[str, ...], list[Part]] = {}
+    for part in found:
+        groups.setdefault(tuple(str(part.facts[name]) for name in (*CLASSIFIER, "metric")), []).append(part)
+    for (*names, metric), parts in sorted(groups.items()):
+        axes = [np.unique(np.concatenate([np.unique(part.places[axis]) for part in parts])) for axis in (0, 1)]
+        by_name = {str(part.facts["explainer"]): part for part in parts}
+        explainers = sorted(by_name, key=natural)
+        facts = parts[0].facts
         yield Scored(
-            dict(zip(CLASSIFIER, map(str, names), strict=True)),
-            str(metric),
-            str(part["metric_family"].iloc[0]),
-            {name: wide.reindex(columns=[(name, seed) for seed in seeds]).to_numpy(dtype=np.float64) for name in explainers},
-            {name: str(families[name]) for name in explainers},
-            1.0 if pd.isna(direction) or bool(direction) else -1.0,
+            dict(zip(CLASSIFIER, names, strict=True)),
+            metric,
+            str(facts["metric_family"]),
+            {name: by_name[name].spread(*axes) for name in explainers},
+            {name: str(by_name[name].facts["family"]) for name in explainers},
+            1.0 if pd.isna(facts["higher_is_better"]) or bool(facts["higher_is_better"]) else -1.0,
         )

@@ -32,7 +32,7 @@ from xaibench.operator_agreement import markdown as of_operators
 from xaibench.pictures import Picture, file_name
 from xaibench.report import gallery, methods
 from xaibench.studies import costs
-from xaibench.tables import aggregate, write
+from xaibench.tables import NEEDED, aggregated, by_image, write
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
 INFLUENCE, PIXELS, AGREEMENT = influence_maps.FILE, influence_pixels.FILE, influence_agreement.FILE
@@ -106,13 +106,14 @@ def publish(
     return checked
 
 
-def draw(folder: Path, figures: tuple[str, ...]) -> None:
-    """Write tables and figures from a study's data: no store, no training, no data set.
+def draw(folder: Path, figures: tuple[str, ...]) -> pd.DataFrame | None:
+    """Write tables and figures from a study's data: no store, no training, no data set; the scores' table, if there are any.
 
     The study's own pictures are drawn with ``pictures``, ``maps`` or ``all_classes`` among the figures.
     """
+    table = None
     if (folder / SCORES).exists():
-        _scores(pd.read_parquet(folder / SCORES), folder, figures)
+        table = _scores(pd.read_parquet(folder / SCORES, columns=[*NEEDED, "label", "predicted"]), folder, figures)
     if (folder / QUALITY).exists():
         (folder / "explanations.md").write_text(_quality(pd.read_csv(folder / QUALITY)), encoding="utf-8")
     if (folder / CLASSIFIERS).exists():
@@ -143,6 +144,7 @@ def draw(folder: Path, figures: tuple[str, ...]) -> None:
             counts = part.groupby(["label", "predicted"], sort=False)["count"].sum().unstack(sort=False)
             names = list(dict.fromkeys(part["label"]))
             classifier.confusion_matrix(counts.loc[names, names].to_numpy(), names, folder / f"confusion_matrix{name}.png")
+    return table
 
 
 def drawn(folder: Path, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -165,11 +167,12 @@ def _to_parquet(scores: pd.DataFrame, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=9, use_dictionary=names, column_encoding=encoding)
 
 
-def _scores(scores: pd.DataFrame, folder: Path, figures: tuple[str, ...]) -> None:
+def _scores(scores: pd.DataFrame, folder: Path, figures: tuple[str, ...]) -> pd.DataFrame:
     """The table of the scores, and what else is asked for of them."""
+    parts = by_image(scores)
     if "comparison" in figures:
-        significance.write(scores, folder)
-    table, compared = aggregate(scores), significance.read(folder)
+        significance.write(scores, parts, folder)
+    table, compared = aggregated(parts), significance.read(folder)
     write(table, folder, extras=Extras(compared))
     standing = standings.standings(table, compared, costs(folder, scores)) if "comparison" in figures else pd.DataFrame()
     if len(standing):
@@ -182,6 +185,7 @@ def _scores(scores: pd.DataFrame, folder: Path, figures: tuple[str, ...]) -> Non
         found = by_class(scores)
         found.to_csv(folder / "by_class.csv", index=False, float_format="%.4g")
         (folder / "by_class.md").write_text(of_classes(found), encoding="utf-8")
+    return table
 
 
 def _metric_quality(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,21 +11,22 @@ import pandas as pd
 from xaibench import metric_agreement, stability, variance
 from xaibench.comparison import markdown, pairs, ranks
 from xaibench.figures.critical_difference import critical_difference
-from xaibench.paired import CLASSIFIER, Scored, scored_tables
+from xaibench.paired import CLASSIFIER, Scored, scored_parts
 from xaibench.pictures import file_name
+from xaibench.tables import Part
 
 FORMAT = "%.4g"
 PAIRS = "comparison.parquet"
 
 
-def write(scores: pd.DataFrame, folder: Path) -> None:
-    """Write what there is to say of the long table's scores.
+def write(scores: pd.DataFrame, parts: Iterable[Part], folder: Path) -> None:
+    """Write what there is to say of the long table's scores, and of what `tables.by_image` made of them.
 
     `PAIRS` (every pair, see `comparison.pairs`), ``comparison.md``, ``ranks.csv``, a critical-difference diagram for each
     metric, ``stability_ranks.csv``, ``stability.csv`` and ``.md``, where there are several explainers; ``metric_agreement.csv`` and
     ``.md``, where there are several metrics; ``variance.csv`` and ``.md``, where there are several seeds.
     """
-    scored = list(scored_tables(scores))
+    scored = list(scored_parts(part for part in parts if part.facts["score"] == "value"))
     compared = [pairs(one) for one in scored]
     ranked = [ranks(one, table) for one, table in zip(scored, compared, strict=True) if len(table)]
     if any(len(one) for one in ranked):

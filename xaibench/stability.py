@@ -87,34 +87,39 @@ def stability(scored: Sequence[Scored]) -> pd.DataFrame:
         values = shared_values(one, explainers)
         if len(values) < 2 or len(explainers) < FEWEST:
             continue
-        compared = {"half of the images": list(_halves(values)), "other seed": list(_seeds(values))}
+        compared = {"half of the images": _halves(values), "other seed": _seeds(values)}
         for against, pairs in compared.items():
-            if pairs:
-                numbers = np.mean([_apart(*pair) for pair in pairs], axis=0)
+            if len(pairs):
+                numbers = _apart(pairs[:, 0], pairs[:, 1]).mean(axis=0)
                 known = one.names | {"metric": one.metric, "against": against, "explainers": len(explainers)}
                 rows.append(known | dict(zip(("moved", "by", "tau", "first"), numbers, strict=True)))
     return pd.DataFrame(rows)
 
 
-def _halves(values: Floats) -> Iterator[tuple[Floats, Floats]]:
-    """Mean scores by each of two halves."""
+def _halves(values: Floats) -> Floats:
+    """(splits, 2, explainers): mean scores by each of two halves."""
     draw, half = np.random.default_rng(0), len(values) // 2
-    for _ in range(SPLITS):
-        order = draw.permutation(len(values))
-        yield values[order[:half]].mean(axis=(0, 1)), values[order[half : 2 * half]].mean(axis=(0, 1))
+    orders = [draw.permutation(len(values)) for _ in range(SPLITS)]
+    return np.array([[values[order[start : start + half]].mean(axis=(0, 1)) for start in (0, half)] for order in orders])
 
 
-def _seeds(values: Floats) -> Iterator[tuple[Floats, Floats]]:
-    """Mean scores by each seed and by all others."""
+def _seeds(values: Floats) -> Floats:
+    """(seeds, 2, explainers): mean scores by each seed and by all others; none where there is one seed."""
     seeds = values.shape[1]
-    for seed in range(seeds) if seeds > 1 else ():
-        yield values[:, seed].mean(axis=0), np.delete(values, seed, axis=1).mean(axis=(0, 1))
+    pairs = [(values[:, seed].mean(axis=0), np.delete(values, seed, axis=1).mean(axis=(0, 1))) for seed in range(seeds) if seeds > 1]
+    return np.array(pairs)
 
 
-def _apart(first: Floats, second: Floats) -> tuple[float, float, float, float]:
-    one, other = stats.rankdata(-first), stats.rankdata(-second)
-    tau = float(stats.kendalltau(one, other).statistic)
-    return float((one != other).mean()), float(np.abs(one - other).mean()), tau, float(one.argmin() == other.argmin())
+def _apart(first: Floats, second: Floats) -> Floats:
+    """(N, 4) of scores (N, explainers): share of ranks that differ, their mean distance, Kendall's tau-b, whether the first is the same."""
+    one, other = stats.rankdata(-first, axis=1), stats.rankdata(-second, axis=1)
+    pairs = np.triu_indices(one.shape[1], k=1)
+    signs, others = (np.sign(ranks[:, pairs[0]] - ranks[:, pairs[1]]) for ranks in (one, other))
+    untied, others_untied = np.abs(signs).sum(axis=1), np.abs(others).sum(axis=1)
+    with np.errstate(invalid="ignore"):  # all tied
+        tau = np.clip((signs * others).sum(axis=1) / np.sqrt(untied) / np.sqrt(others_untied), -1, 1)
+    first_same = one.argmin(axis=1) == other.argmin(axis=1)
+    return np.stack([(one != other).mean(axis=1), np.abs(one - other).mean(axis=1), tau, first_same], axis=1)
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -163,13 +163,13 @@ def added_half_widths(values: ArrayLike, half_widths: ArrayLike, level: float = 
     return found
 
 
-def resampled_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+def resampled_interval(values: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats, Floats]:
     """Mean over seeds, and the ends of its interval for other images and seeds, of numbers that were computed from resampled images too.
 
     Parameters
     ----------
     values
-        (seeds, 1 + R): for each seed the number, then its replicates; NaN among these leaves the ends undefined.
+        (seeds, 1 + R, ...): for each seed the number, then its replicates; NaN among these leaves the ends undefined.
 
     Returns
     -------
@@ -178,33 +178,35 @@ def resampled_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, f
     """
     given = np.asarray(values, dtype=np.float64)
     low, high = np.quantile(given[:, 1:], [(1 - level) / 2, (1 + level) / 2], axis=1)
-    mean, half = float(given[:, 0].mean()), float(added_half_widths(given[:, 0], (high - low) / 2, level))
+    mean, half = given[:, 0].mean(axis=0), added_half_widths(given[:, 0], (high - low) / 2, level)
     return mean, mean - half, mean + half
 
 
-def wilson_interval(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval for a proportion that was found to be `share` among so many (Wilson 1927); halves are allowed.
+def wilson_interval(share: ArrayLike, count: int, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Interval for proportions that were each found to be `share` among so many (Wilson 1927); halves are allowed.
 
     References
     ----------
     Wilson, Probable inference, the law of succession, and statistical inference, JASA 22, 1927.
     """
+    share = np.asarray(share, dtype=np.float64)
     square = stats.norm.ppf((1 + level) / 2) ** 2 / count
     middle = (share + square / 2) / (1 + square)
     half = np.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
-    return max(min(float(middle - half), share), 0.0), min(max(float(middle + half), share), 1.0)  # it holds the share, but for rounding
+    # they hold the share, but for rounding
+    return np.maximum(np.minimum(middle - half, share), 0.0), np.minimum(np.maximum(middle + half, share), 1.0)
 
 
-def images_needed(differences: ArrayLike, level: float = 0.95, power: float = 0.8) -> float:
-    """Images with which a paired z test at `level` notices so large a mean difference with this power; at least 2.
+def images_needed(differences: ArrayLike, level: float = 0.95, power: float = 0.8) -> Floats:
+    """Images with which a paired z test at `level` notices so large a mean difference (..., images) with this power; at least 2.
 
     Infinite where the mean is 0 or below; NaN with fewer than two differences.
     """
     given = np.asarray(differences, dtype=np.float64)
-    if len(given) < 2:
-        return np.nan
-    mean, deviation = given.mean(), given.std(ddof=1)
-    if mean <= 0:
-        return np.inf
+    if given.shape[-1] < 2:
+        return np.full(given.shape[:-1], np.nan)[()]
+    mean, deviation = given.mean(axis=-1), given.std(axis=-1, ddof=1)
     quantiles = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
-    return float(max(np.ceil((quantiles * deviation / mean) ** 2), 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.maximum(np.ceil((quantiles * deviation / mean) ** 2), 2)
+    return np.where(mean <= 0, np.inf, found)[()]

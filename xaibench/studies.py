@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
+from pandas.api.types import union_categoricals
 
 from xaibench import significance
 from xaibench.component import ConfigurationError
 from xaibench.layout import AXES, COSTS, Extras
 from xaibench.longtable import labels
-from xaibench.tables import FACTS, KEYS, PLACES
+from xaibench.tables import KEYS, NEEDED, PLACES
 
 SCORES, COST = "scores.parquet", "cost.csv"
 PARTS = {
@@ -57,14 +59,14 @@ class Study:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """The long table."""
-        return pd.read_parquet(self.folder / SCORES)
+        """The long table, as far as tables need it."""
+        return pd.read_parquet(self.folder / SCORES, columns=NEEDED)
 
     def fields(self, part: str) -> dict[str, dict[str, Any]]:
         """All fields of what each label of a part stands for, as far as they are known."""
         prefixes = tuple(f"{name}." for name in PARTS[part])
-        columns = [column for column in map(str, self.scores) if column.startswith(prefixes)]
-        firsts = self.scores.drop_duplicates(part).set_index(part)[columns].astype(object)
+        columns = [column for column in pq.read_schema(self.folder / SCORES).names if column.startswith(prefixes)]
+        firsts = pd.read_parquet(self.folder / SCORES, columns=[part, *columns]).drop_duplicates(part).set_index(part).astype(object)
         found: dict[str, dict[str, Any]] = {}
         for label, row in zip(map(str, firsts.index), firsts.to_numpy().tolist(), strict=True):
             known = [(column, text) for column, text in zip(columns, row, strict=True) if isinstance(text, str)]
@@ -113,9 +115,7 @@ def gathered(studies: Sequence[Study], wanted: Filter, costs: bool = False) -> t
         If nothing is called so, if a metric has several versions, or if a cell has different numbers in two studies.
     """
     renamed = _labels(studies) if len(studies) > 1 else [{} for _ in studies]
-    frames = [
-        _renamed(study.scores, known)[[*KEYS, *FACTS, *PLACES, "value", "flag"]] for study, known in zip(studies, renamed, strict=True)
-    ]
+    frames = [_renamed(study.scores, known) for study, known in zip(studies, renamed, strict=True)]
     for axis, values in wanted.items():
         _check(axis, values, frames)
     chosen = {axis: values for axis, values in wanted.items() if axis not in BY_EXPLAINER}
@@ -196,13 +196,12 @@ def _check_versions(names: Sequence[str], frames: Sequence[pd.DataFrame]) -> Non
 
 def _once(names: Sequence[str], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """All rows; of what several studies have, those of the first."""
-    texts = [*KEYS, "family", "metric_family", "flag"]
-    long = pd.concat(
-        [frame.astype(dict.fromkeys(texts, str)).assign(study=number) for number, frame in enumerate(frames)], ignore_index=True
-    )
     if len(frames) == 1:
-        return long
-    long = long.astype(dict.fromkeys(texts, "category"))
+        return frames[0]
+    texts = {*KEYS, "family", "metric_family", "flag"}
+    names_of = {column: union_categoricals([pd.Categorical(frame[column]) for frame in frames]) for column in texts}
+    rest = pd.concat([frame.drop(columns=[*texts]).assign(study=number) for number, frame in enumerate(frames)], ignore_index=True)
+    long = rest.assign(**names_of)
     cell = long.groupby(KEYS, observed=True, sort=False).ngroup()
     shared = long[long["study"].groupby(cell).transform("nunique") > 1]
     place = shared.groupby([*KEYS, *PLACES], observed=True, sort=False).ngroup().rename("place")

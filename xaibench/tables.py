@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from xaibench.blocks import natural
 from xaibench.explaining import PAIR_FLAGS
 from xaibench.formats import latex, markdown
 from xaibench.layout import Extras, blocks
-from xaibench.stats import crossed_interval
+from xaibench.stats import ONE_IMAGE, Floats, crossed_interval, note_of
 
 VERSION = 1
 
@@ -20,6 +25,8 @@ LEVEL = 0.95
 KEYS = ["dataset", "model", "trainer", "explainer", "metric", "score"]
 FACTS = ["family", "metric_family", "higher_is_better", "metric_version"]
 PLACES = ["seed", "index", "target", "draw"]
+NEEDED = [*KEYS, *FACTS, *PLACES, "value", "flag"]
+"""Of the long table, what tables are made of."""
 
 
 def aggregate(long: pd.DataFrame) -> pd.DataFrame:
@@ -48,18 +55,17 @@ def aggregate(long: pd.DataFrame) -> pd.DataFrame:
     ValueError
         If columns are missing, rows repeat, the table is empty, or a metric or explainer has several versions, directions or families.
     """
-    frame = _numbered(long)
-    heads = _heads(frame)
-    scores = _image_means(frame)
-    scores = scores.join(heads.groupby([key for key in KEYS if key != "explainer"], sort=False).ngroup().rename("block"), on="cell")
-    flagged = _flagged(frame)
-    available = scores.groupby("block")[["index", "seed"]].nunique()
-    facts: dict[Any, dict[Any, Any]] = heads.to_dict("index")
-    sizes: dict[Any, dict[Any, Any]] = available.to_dict("index")
-    rows = []
-    for cell, part in scores.groupby("cell", sort=False):
-        size = sizes[part["block"].iloc[0]]
-        rows.append({**facts[cell], **_interval(part, size["index"], size["seed"], flagged.get(cell, ""))})
+    return aggregated(by_image(long))
+
+
+def aggregated(parts: Sequence[Part]) -> pd.DataFrame:
+    """The same of what `by_image` gives."""
+    heads = pd.DataFrame([part.facts for part in parts])
+    rows: list[dict[str, Any]] = []
+    for _, block in heads.groupby([key for key in KEYS if key != "explainer"], sort=False):
+        own = [parts[number] for number in block.index]
+        most = [len(np.unique(np.concatenate([np.unique(part.places[axis]) for part in own]))) for axis in (0, 1)]
+        rows += [part.facts | found for part, found in zip(own, _intervals(own, *most), strict=True)]
     rows.sort(key=lambda row: [natural(row[key]) for key in KEYS])
     result = pd.DataFrame(rows)
     directions = [None if pd.isna(value) else bool(value) for value in result["higher_is_better"]]
@@ -82,48 +88,91 @@ def write(aggregated: pd.DataFrame, folder: Path, stem: str = "table", extras: E
     return paths
 
 
-def by_image(long: pd.DataFrame) -> pd.DataFrame:
-    """What `aggregate` takes means and intervals of: `KEYS`, `FACTS`, seed, index, `value`; draws and targets averaged."""
-    frame = _numbered(long)
-    return _image_means(frame).join(_heads(frame), on="cell").drop(columns="cell")
+@dataclass(frozen=True)
+class Part:
+    """The scores of one (dataset, model, trainer, explainer, metric, score).
+
+    Attributes
+    ----------
+    facts
+        `KEYS` and `FACTS`.
+    places
+        Image and seed of each value, and, where draws are not averaged, its draw.
+    values
+        NaN where undefined.
+    flagged
+        How many maps or pairs have a flag, in words.
+    """
+
+    facts: dict[str, Any]
+    places: tuple[NDArray[np.int64], ...]
+    values: Floats
+    flagged: str
+
+    def spread(self, *axes: NDArray[np.int64]) -> Floats:
+        """(images, seeds[, draws]), of those given, which are sorted; NaN where there is none."""
+        found = np.full([len(axis) for axis in axes], np.nan)
+        found[tuple(np.searchsorted(axis, place) for axis, place in zip(axes, self.places, strict=True))] = self.values
+        return found
 
 
-def by_draw(long: pd.DataFrame) -> pd.DataFrame:
-    """The same with its draws apart, in the column `draw`."""
-    frame = _numbered(long)
-    return _mean(_there(frame), ["cell", "seed", "index", "draw"]).join(_heads(frame), on="cell").drop(columns="cell")
+def by_image(long: pd.DataFrame) -> list[Part]:
+    """What `aggregate` takes means and intervals of: draws and targets averaged."""
+    frame, facts = _numbered(long, ["seed", "index", "target", "draw"])
+    means = _mean(_mean(_there(frame), ["cell", "seed", "index", "target"]), ["cell", "seed", "index"])
+    return _parts(means, ["index", "seed"], facts, _flagged(frame))
 
 
-def _numbered(long: pd.DataFrame) -> pd.DataFrame:
-    """What is needed of the long table, checked, with the number of each row's `cell`."""
-    _check(long)
+def by_draw(long: pd.DataFrame) -> list[Part]:
+    """The same with draws apart."""
+    frame, facts = _numbered(long, ["seed", "index", "draw", "target"])
+    return _parts(_mean(_there(frame), ["cell", "seed", "index", "draw"]), ["index", "seed", "draw"], facts, _flagged(frame))
+
+
+def _parts(means: pd.DataFrame, places: list[str], facts: list[Any], flagged: list[str]) -> list[Part]:
+    starts = np.flatnonzero(np.diff(means["cell"].to_numpy(), prepend=-1))
+    columns = [np.split(means[name].to_numpy(), starts[1:]) for name in (*places, "value")]
+    return [Part(known, tuple(own), values, told) for known, told, *own, values in zip(facts, flagged, *columns, strict=True)]
+
+
+def _numbered(long: pd.DataFrame, order: list[str]) -> tuple[pd.DataFrame, list[Any]]:
+    """Values and flags, sorted by the number of their `cell` and then by places; and of each cell `KEYS` and `FACTS`."""
+    _check_columns(long)
+    cell, _ = pd.factorize(_together(pd.factorize(long[name], use_na_sentinel=False)[0] for name in (*KEYS, *FACTS)))
+    heads = long.loc[~pd.Series(cell).duplicated().to_numpy(), [*KEYS, *FACTS]].astype(object)
+    _check_facts(heads)
+    place = _together(itertools.chain([cell], (pd.factorize(long[name], sort=True)[0] for name in order)))
+    rising = np.argsort(place)  # the last bits of a sum depend on the order of its terms
+    repeated = np.flatnonzero(np.diff(place[rising]) == 0)
+    if len(repeated):
+        row = dict(long[[*KEYS, *PLACES]].iloc[rising[repeated[0]]])
+        raise ValueError(f"repeated row {row}: expected each (cell, seed, draw, index, target) once")
     values = long["value"].to_numpy(dtype=np.float64)
-    frame = long[[*KEYS, *FACTS, *PLACES, "flag"]].assign(value=np.where(np.isfinite(values), values, np.nan))
-    # The last bits of a sum depend on the order of its terms.
-    frame = frame.sort_values(PLACES, kind="stable", ignore_index=True)
-    frame["cell"] = frame.groupby(KEYS, observed=True, sort=False).ngroup()
-    if frame.duplicated(["cell", *PLACES]).any():
-        first = frame[frame.duplicated(["cell", *PLACES])].iloc[0]
-        raise ValueError(f"repeated row {dict(first[[*KEYS, *PLACES]])}: expected each (cell, seed, draw, index, target) once")
-    return frame
+    columns = {"cell": cell, **{name: long[name].to_numpy() for name in order}, "value": np.where(np.isfinite(values), values, np.nan)}
+    frame = pd.DataFrame({name: column[rising] for name, column in columns.items()} | {"flag": long["flag"].array[rising]})
+    return frame, heads.to_dict("records")
 
 
-def _heads(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.drop_duplicates("cell").set_index("cell")[[*KEYS, *FACTS]].astype(object)
+def _together(columns: Iterable[NDArray[Any]]) -> NDArray[np.int64]:
+    """One number for each row of several columns of whole numbers, which sorts as they do, one after the other."""
+
+    def joined(found: NDArray[Any], column: NDArray[Any]) -> NDArray[Any]:
+        return found * (column.max() - column.min() + 1) + (column - column.min())
+
+    return functools.reduce(joined, columns)
 
 
-def _image_means(frame: pd.DataFrame) -> pd.DataFrame:
-    return _mean(_mean(_there(frame), ["cell", "seed", "index", "target"]), ["cell", "seed", "index"])
-
-
-def _check(long: pd.DataFrame) -> None:
-    missing = [column for column in [*KEYS, *FACTS, *PLACES, "value", "flag"] if column not in long]
+def _check_columns(long: pd.DataFrame) -> None:
+    missing = [column for column in NEEDED if column not in long]
     if missing:
         raise ValueError(f"columns {', '.join(missing)} are missing: expected the long table")
     if long.empty:
         raise ValueError("the long table has no rows: expected at least one score")
+
+
+def _check_facts(heads: pd.DataFrame) -> None:
     for owner, fact in [("metric", "metric_version"), ("metric", "higher_is_better"), ("metric", "metric_family"), ("explainer", "family")]:
-        pairs = long[[owner, fact]].drop_duplicates().astype(object)
+        pairs = heads[[owner, fact]].drop_duplicates()
         mixed = sorted(pairs[owner][pairs[owner].duplicated()].unique(), key=natural)
         if mixed:
             found = [f"{name} ({', '.join(sorted(str(value) for value in pairs[fact][pairs[owner] == name]))})" for name in mixed]
@@ -132,36 +181,55 @@ def _check(long: pd.DataFrame) -> None:
 
 def _there(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows without those that have no value for want of a counterfactual; of a cell that would have none left, all."""
-    absent = frame["value"].isna() & frame["flag"].isin(PAIR_FLAGS)
-    return frame[~absent | absent.groupby(frame["cell"]).transform("all")]
+    absent = (frame["value"].isna() & frame["flag"].isin(PAIR_FLAGS)).to_numpy()
+    lost = np.bincount(frame["cell"], weights=absent) == np.bincount(frame["cell"])
+    return frame[~absent | lost[frame["cell"]]] if absent.any() else frame
 
 
 def _mean(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean of `value` in each group, NaN where one of its values is."""
-    groups = frame.groupby(by, sort=False)["value"].agg(["mean", "count", "size"])
-    return groups["mean"].where(groups["count"] == groups["size"]).rename("value").reset_index()
+    """Mean of `value` over rows that follow each other and are alike in these columns, NaN where one of its values is."""
+    new = np.ones(len(frame), dtype=bool)
+    new[1:] = np.logical_or.reduce([np.diff(frame[name].to_numpy()) != 0 for name in by])
+    if new.all():
+        return frame[by].assign(value=frame["value"] + 0.0)  # a mean has no negative zero
+    groups = frame["value"].groupby(new.cumsum(), sort=False).agg(["mean", "count", "size"])
+    means = groups["mean"].where(groups["count"] == groups["size"])
+    return frame.loc[new, by].assign(value=means.to_numpy()).reset_index(drop=True)
 
 
-def _flagged(frame: pd.DataFrame) -> dict[Any, str]:
-    """How many maps or pairs of a cell are flagged, in words; cells without such are left out."""
-    found: dict[Any, str] = {}
-    sizes = frame.groupby("cell", sort=False).size()
-    flagged = frame[frame["flag"] != ""].assign(flag=lambda part: part["flag"].astype(str))
-    for row in flagged.groupby(["cell", "flag"], sort=True).size().reset_index(name="count").to_dict("records"):
-        text = f"{row['count']} of {sizes[row['cell']]} {'pairs' if row['flag'] in PAIR_FLAGS else 'maps'} are {row['flag']}"
-        found[row["cell"]] = "; ".join(filter(None, [found.get(row["cell"], ""), text]))
+def _flagged(frame: pd.DataFrame) -> list[str]:
+    """How many maps or pairs of each cell are flagged, in words."""
+    sizes = np.bincount(frame["cell"])
+    texts: list[list[str]] = [[] for _ in sizes]
+    flagged = frame.loc[frame["flag"] != "", ["cell", "flag"]].astype({"flag": str})
+    counts: dict[Any, int] = flagged.groupby(["cell", "flag"], sort=True).size().to_dict()
+    for (cell, flag), count in counts.items():
+        texts[cell].append(f"{count} of {sizes[cell]} {'pairs' if flag in PAIR_FLAGS else 'maps'} are {flag}")
+    return ["; ".join(own) for own in texts]
+
+
+def _intervals(parts: Sequence[Part], images: int, seeds: int) -> list[dict[str, Any]]:
+    """Statistics of each explainer's scores, where all together have so many images and seeds; of those of one shape at once."""
+    matrices = [_common(part) for part in parts]
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for number, matrix in enumerate(matrices):
+        shapes.setdefault(matrix.shape, []).append(number)
+    found: list[dict[str, Any]] = [{} for _ in parts]
+    for (rows, columns), those in shapes.items():
+        # Each matrix lies in one piece, so that its sums are the same to the last bit in any company.
+        interval = crossed_interval(np.moveaxis(np.stack([matrices[number] for number in those]), 0, 2), LEVEL)
+        counts = [(rows, images, "images"), (columns, seeds, "seeds")]
+        for place, number in enumerate(those):
+            numbers = {name: float(getattr(interval, name)[place]) for name in ("mean", "low", "high", "df")}
+            numbers |= {"images": int(interval.images[place]), "seeds": columns, "undefined": int(interval.undefined[place])}
+            notes = [note_of(columns), ONE_IMAGE if numbers["images"] < 2 else ""]
+            notes += [f"{have} of {most} {name}" for have, most, name in counts if have < most]
+            found[number] = numbers | {"note": "; ".join(filter(None, [*notes, parts[number].flagged]))}
     return found
 
 
-def _interval(part: pd.DataFrame, images: int, seeds: int, flagged: str) -> dict[str, Any]:
-    """Statistics of one cell's (seed, index) scores, where all explainers together have `images` and `seeds`."""
-    own_images, row = np.unique(part["index"].to_numpy(), return_inverse=True)
-    own_seeds, column = np.unique(part["seed"].to_numpy(), return_inverse=True)
-    matrix, present = np.zeros((len(own_images), len(own_seeds))), np.zeros((len(own_images), len(own_seeds)), dtype=bool)
-    matrix[row, column], present[row, column] = part["value"].to_numpy(), True
-    common = present.all(axis=1)
-    found = crossed_interval(matrix[common], LEVEL)
-    counts = [(int(common.sum()), images, "images"), (found.seeds, seeds, "seeds")]
-    note = "; ".join(filter(None, [found.note, *(f"{have} of {most} {name}" for have, most, name in counts if have < most), flagged]))
-    numbers = {name: float(getattr(found, name)) for name in ("mean", "low", "high", "df")}
-    return {**numbers, "images": int(found.images), "seeds": found.seeds, "undefined": int(found.undefined), "note": note}
+def _common(part: Part) -> Floats:
+    """(images, seeds): the scores of the images that every seed has."""
+    images, counts = np.unique(part.places[0], return_counts=True)
+    seeds = np.unique(part.places[1])
+    return part.spread(images, seeds)[counts == len(seeds)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from xaibench.tables import by_draw
+from xaibench.tables import KEYS, by_draw
 
 NOTE = """Shares of the variance of one score (one image, one seed, one draw), by analysis of variance, negative estimates set to 0:
 other images, other seeds of the classifier, both together (an image that suits one classifier's explanations and not another's), and
@@ -26,15 +26,14 @@ def variance(long: pd.DataFrame) -> pd.DataFrame:
     ----------
     Searle, Casella and McCulloch, Variance Components, 1992, chapter 4: the expected mean squares of two crossed factors with replication.
     """
-    chosen = by_draw(long[long["score"] == "value"])
     rows = []
-    for names, part in chosen.groupby(["dataset", "model", "trainer", "metric", "explainer"], sort=True, observed=True):
-        values = part.pivot(index="index", columns=["seed", "draw"], values="value")
-        seeds, draws = (sorted(set(part[name])) for name in ("seed", "draw"))
-        full = values.reindex(columns=pd.MultiIndex.from_product([seeds, draws])).to_numpy().reshape(len(values), len(seeds), len(draws))
-        known = dict(zip(("dataset", "model", "trainer", "metric", "explainer"), names, strict=True))
-        rows.append(known | shares(full[np.isfinite(full).all(axis=(1, 2))]))
-    return pd.DataFrame(rows)
+    for part in by_draw(long[long["score"] == "value"]):
+        values = part.spread(*map(np.unique, part.places))
+        known = {name: part.facts[name] for name in KEYS if name != "score"}
+        rows.append(known | shares(values[np.isfinite(values).all(axis=(1, 2))]))
+    keys = ["dataset", "model", "trainer", "metric", "explainer"]
+    found = pd.DataFrame(rows)
+    return found[[*keys, *(name for name in found if name not in keys)]].sort_values(keys, ignore_index=True)
 
 
 def shares(values: np.ndarray) -> dict[str, float]:

@@ -17,6 +17,8 @@ from rich.console import Console
 from xaibench.component import ConfigurationError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from xaibench.blocks import Block
 
 EXAMPLES = """examples:
@@ -48,12 +50,11 @@ def main(argv: list[str]) -> int:
         known = ", ".join(path.name for path in found) or "none"
         raise ConfigurationError(f"study={options.study}: expected all, or a study's folder in {options.results}; there is {known}")
     usual = not (options.rows or options.columns or options.filter or options.format or options.out or options.cost)
-    if options.study != "all" and usual:
-        _draw(folder, options.no_figures)
+    drawn = _draw(folder, options.no_figures) if options.study != "all" and usual else None
     if options.study != "all" and usual and not (folder / "scores.parquet").is_file():
         _console().print((folder / "classifiers.md").read_text(), markup=False, highlight=False)
         return 0
-    _show(options, found if options.study == "all" else [folder])
+    _show(options, found if options.study == "all" else [folder], drawn)
     return 0
 
 
@@ -76,21 +77,21 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def _draw(folder: Path, without: bool) -> None:
+def _draw(folder: Path, without: bool) -> pd.DataFrame | None:
     from xaibench.cli.compose import FIGURES
     from xaibench.publish import draw, drawn
 
-    draw(folder, () if without else drawn(folder, FIGURES))
+    return draw(folder, () if without else drawn(folder, FIGURES))
 
 
 def _console() -> Console:
     return Console(width=None if Console().is_terminal else 160)
 
 
-def _show(options: argparse.Namespace, folders: Sequence[Path]) -> None:
-    """Print the tables, or write them into a file."""
+def _show(options: argparse.Namespace, folders: Sequence[Path], drawn: pd.DataFrame | None) -> None:
+    """Print the tables, or write them into a file; of one study's own, if it was drawn just now."""
     from xaibench import formats
-    from xaibench.layout import Layout, blocks
+    from xaibench.layout import Extras, Layout, blocks
     from xaibench.studies import SCORES, Study, gathered, kept
     from xaibench.tables import aggregate
 
@@ -101,9 +102,12 @@ def _show(options: argparse.Namespace, folders: Sequence[Path]) -> None:
     rows, columns = tuple((options.rows or "explainer").split(",")), tuple((options.columns or "metric").split(","))
     chosen = options.format or SUFFIXES.get(options.out.suffix if options.out else "", "terminal")
     layout = Layout(rows, columns, options.score, None if chosen == "csv" else Layout.width)
-    long, extras = gathered(studies, wanted, options.cost)
-    aggregated = aggregate(long)
-    made = blocks(aggregated[kept(aggregated, wanted)], layout, extras)
+    if drawn is None:
+        long, extras = gathered(studies, wanted, options.cost)
+        drawn = aggregate(long)
+    else:
+        extras = Extras(studies[0].comparison())
+    made = blocks(drawn[kept(drawn, wanted)], layout, extras)
     if chosen == "terminal" and not options.out:
         _console().print(formats.terminal(made))
         return

@@ -69,10 +69,7 @@ def _panel(axes: Axes, part: pd.DataFrame, colors: dict[str, str]) -> None:
         ends = [min(group) - 0.25, max(group) + 0.25]
         axes.plot([end * (1.04 + BAR * lane)] * 2, ends, color="#333333", linewidth=1.6, solid_capstyle="butt")
     axes.set(xlim=(0.5, end * (1.07 + BAR * len(lowest))), ylim=(-0.7, len(part) - 0.3))
-    axes.set_yticks(heights, part["explainer"])
-    for label, family in zip(axes.get_yticklabels(), part["family"], strict=True):
-        label.set_fontstyle("italic" if family == "control" else "normal")
-    axes.tick_params(axis="y", labelsize=6, length=0)
+    style.row_names(axes, list(part["explainer"])[::-1], set(part.loc[part["family"] == "control", "explainer"]))
 
 
 def _text(p: float) -> str:

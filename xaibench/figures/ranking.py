@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from xaibench.blocks import natural
 from xaibench.figures import style
@@ -44,9 +45,7 @@ def ranking(table: pd.DataFrame, path: Path) -> Figure:
         for one, ((dataset, model), part) in zip(axes, panels, strict=True):
             _panel(one, part.set_index("explainer").reindex(order), colors, higher)
             one.set_title(f"{dataset}\n{style.wrap(str(model), 34)}")
-        axes[0].set_yticks(range(len(order)), order)
-        for label in axes[0].get_yticklabels():
-            label.set_fontstyle("italic" if families[label.get_text()] == CONTROL else "normal")
+        style.row_names(axes[0], order, {name for name in order if families[name] == CONTROL})
         handles = {family: axes[0].plot([], [], "o", markersize=3, color=colors[name])[0] for name, family in sorted(families.items())}
         arrow = {True: " (higher is better)", False: " (lower is better)"}.get(direction, "")
         figure.supxlabel(f"{table['metric'].iloc[0]}{arrow}; line: best control", fontsize=8)
@@ -64,6 +63,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, colors: dict[str, str], higher: bool)
     axes.hlines(heights, rows["low"], rows["high"], colors=own, linewidth=1.2, alpha=0.7, zorder=2)
     axes.scatter(rows["mean"], heights, s=10, c=own, zorder=3, linewidths=0)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.grid(color="#EEEEEE", linewidth=0.5)
+    axes.grid(axis="x", color="#EEEEEE", linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.tick_params(axis="y", labelsize=6, length=0)
+    ends = np.tile([0, 1, np.nan], len(rows)), np.repeat(heights, 3)
+    axes.add_artist(Line2D(*ends, transform=axes.get_yaxis_transform("grid"), color="#EEEEEE", linewidth=0.5, zorder=0.5))

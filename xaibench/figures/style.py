@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
@@ -86,11 +88,29 @@ def save(figure: Figure, path: Path, flat: bool = False) -> None:
     if path.suffix not in METADATA:
         raise ValueError(f"path={str(path)!r}: expected a suffix out of {', '.join(METADATA)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi="figure", bbox_inches="tight", pad_inches=0.08, metadata=METADATA[path.suffix])
-    if flat and path.suffix == ".png":
-        with Image.open(path) as drawn:
-            few = drawn.convert("RGB").quantize(PALETTE, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        few.save(path, optimize=True)
+    usual: dict[str, Any] = {"dpi": "figure", "bbox_inches": "tight", "pad_inches": 0.08, "metadata": METADATA[path.suffix]}
+    if not flat or path.suffix != ".png":
+        figure.savefig(path, **usual)
+        return
+    drawn = io.BytesIO()
+    figure.savefig(drawn, pil_kwargs={"compress_level": 0}, **usual)  # it is written again
+    with Image.open(drawn) as image:
+        few = image.convert("RGB").quantize(PALETTE, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
+
+
+def row_names(axes: Axes, names: Sequence[str], italic: Set[str], size: float = 6) -> None:
+    """Names at the heights 0, 1, 2, ... on the left, some in italics, as labels of ticks would stand.
+
+    Of ticks each is made and measured a dozen times; here the layout sees only the widest name.
+    """
+    axes.set_yticks([])
+    place, vertical, horizontal = axes.get_yaxis_text1_transform(matplotlib.rcParams["ytick.major.pad"])
+    look: dict[str, Any] = {"transform": place, "va": vertical, "ha": horizontal, "fontsize": size}
+    texts = [axes.text(0, height, name, fontstyle="italic" if name in italic else "normal", **look) for height, name in enumerate(names)]
+    widths = [text.get_window_extent().width for text in texts]
+    for text, width in zip(texts, widths, strict=True):
+        text.set_in_layout(width == max(widths))
 
 
 def lines(explainers: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
