@@ -47,8 +47,7 @@ class Results:
 
     def read(self) -> None:
         """Read everything, so that the store finds what is damaged: also what belongs to a classifier that is."""
-        explained = {cell.explaining for cell, _ in self.found} & self._explaining.keys()
-        for explaining in {cell.explaining for cell in cells(self.grid)} - explained:
+        for explaining in {cell.explaining for cell in cells(self.grid)} - self._explaining.keys():
             self.store.read("explain", explaining.key)
 
     def facts(self, cell: Cell) -> dict[str, Any]:
