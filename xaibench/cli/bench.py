@@ -1,6 +1,6 @@
 """`xaibench bench explainers` and `bench metrics`: how fast they are, against the limit and against other libraries.
 
-`xaibench bench influence` is another module's.
+`xaibench bench influence` and `bench size` are other modules'.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ def main(argv: list[str]) -> int:
         from xaibench.cli import bench_influence
 
         return bench_influence.main(argv[1:])
+    if argv[:1] == ["size"]:
+        from xaibench.cli import bench_size
+
+        return bench_size.main(argv[1:])
     options = parsed(argv)
     import torch
 

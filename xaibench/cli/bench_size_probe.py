@@ -1,0 +1,100 @@
+"""What a process of `xaibench bench size` does: measure one explainer or metric, or the classifier, in bounded memory."""
+
+from __future__ import annotations
+
+import argparse
+import mmap
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from xaibench import payloads
+from xaibench.bench import DIRECTIONS, RULED, Row, Speed, counted, passing, rng_of
+from xaibench.cli.bench import or_failed
+from xaibench.cli.bench_request import Bench
+from xaibench.component import ConfigurationError
+from xaibench.identity import Explaining
+from xaibench.problem import Explainer, Problem, Training
+from xaibench.scoring import Metric
+from xaibench.sizing import explainer_row, metric_row, throughput
+from xaibench.stages import Stages, arrays_of
+from xaibench.store import Store
+
+NO_MEMORY = ("can't allocate memory", "out of memory", "MemoryError", "bad_alloc")
+
+
+def probed(options: argparse.Namespace, bench: Bench) -> list[Row]:
+    """The rows of one method, or of the classifier's throughput."""
+    torch.set_num_threads(options.threads)
+    training, stages = _training(bench), Stages(Store(bench.settings.store), bench.settings.runtime)
+    method, explainer = next(iter(bench.methods.values())), bench.grid.explainers[0].component
+    alone = options.probe.startswith("throughput")
+    needs: Mapping[str, Training] = {} if alone else method.needs(*((training,) if bench.kind == "explainer" else (training, explainer)))
+    if needs:
+        return [{"family": method.family.value, "skipped": _training_first(needs)}]
+    problem = stages.problem(Explaining(training, bench.grid.explain_on[0].component, explainer), {})
+    limited(problem.images.device, options.gigabytes)
+    if alone:
+        return classifier_rows(problem)
+    found = or_failed(_row, method, explainer, problem, _speeds(options.out), options.passes)
+    if any(text in str(found.get("skipped")) for text in NO_MEMORY):
+        found["skipped"] = f"needs more than {options.gigabytes:g} GiB"
+    return [{"family": method.family.value} | found]
+
+
+def classifier_rows(problem: Problem) -> list[Row]:
+    """Best throughput in each direction, and the memory that a chunk of the rule takes."""
+    memory = {name: counted(passing(problem, name, problem.chunk, RULED), problem)[1] / 2**20 for name in DIRECTIONS}
+    return [vars(speed) | {"memory": memory[speed.direction]} for speed in throughput(problem)]
+
+
+def limited(device: torch.device, gigabytes: float) -> None:
+    """From here on this process may take so much more memory: what is beyond fails, and nothing else on the machine suffers."""
+    most = int(gigabytes * 2**30)
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(min(most / torch.cuda.get_device_properties(device).total_memory, 1.0), device)
+        return
+    statistics = Path("/proc/self/statm")
+    if statistics.exists():
+        import resource
+
+        used = int(statistics.read_text().split()[0]) * mmap.PAGESIZE
+        resource.setrlimit(resource.RLIMIT_AS, (used + most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _row(method: Any, explainer: Explainer, problem: Problem, speeds: Mapping[str, Speed], most: int) -> Row:
+    if not isinstance(method, Metric):
+        return explainer_row(method, problem, speeds, most)
+
+    def again(other: Problem) -> Any:
+        return payloads.explained(explainer, other, rng_of(explainer))
+
+    reason = explainer.unsupported(problem)
+    if reason:
+        return {"skipped": reason}
+    return metric_row(method, explainer, problem, replace(again(problem), again=again), speeds, most)
+
+
+def _training(bench: Bench) -> Training:
+    """The network, which must take the images."""
+    dataset, model = bench.grid.datasets[0].component, bench.grid.models[0].component
+    found = next(bench.grid.classifiers(), None)
+    if found is None:
+        raise ConfigurationError(f"--model {bench.options.model}: {model.unsupported(dataset.shape, len(dataset.classes))}")
+    return Training(dataset, model, found[2].component, found[3])
+
+
+def _training_first(needs: Mapping[str, Training]) -> str:
+    networks = {type(each.model).__name__ for each in needs.values()}
+    images = len(arrays_of(next(iter(needs.values())).dataset).train.labels)
+    return f"trains {len(needs)} networks ({', '.join(sorted(networks))}) with all {images:,} training images first"
+
+
+def _speeds(folder: Path) -> dict[str, Speed]:
+    table = pd.read_csv(folder / "throughput.csv")
+    fields = list(Speed.__dataclass_fields__)
+    return {row["direction"]: Speed(**{name: row[name] for name in fields}) for row in table.to_dict("records")}
