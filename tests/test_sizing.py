@@ -22,6 +22,7 @@ from xaibench.metrics.non_sensitivity import NonSensitivity
 from xaibench.metrics.pointing_game import PointingGame
 from xaibench.problem import Problem
 from xaibench.seeding import Rng
+from xaibench.sizing import Clock
 from xaibench.superpixels import Squares
 
 SPEEDS = {name: Speed(name, chunk, RULED, 1.0, 4, 1.0) for name, chunk in zip(DIRECTIONS, (2, 4), strict=True)}
@@ -77,28 +78,28 @@ def test_what_changed_is_told():
 
 
 def test_as_many_images_as_fit_are_explained(problem):
-    row = sizing.explainer_row(Gradient(), problem, SPEEDS, 6)
+    row = sizing.explainer_row(Gradient(), problem, Clock(problem, SPEEDS), 6)
     assert (row["images"], row["forward"], row["backward"], row["usual"]) == (3, 1, 1, 2)
     assert row["reduced"] is None
-    assert sizing.explainer_row(Gradient(), problem, SPEEDS, 100)["images"] == 4
-    row = sizing.explainer_row(Rise(), problem, SPEEDS, 150)
+    assert sizing.explainer_row(Gradient(), problem, Clock(problem, SPEEDS), 100)["images"] == 4
+    row = sizing.explainer_row(Rise(), problem, Clock(problem, SPEEDS), 150)
     assert (row["images"], row["forward"], row["reduced"], row["usual"]) == (1, 125, "masks=125", 2000)
     assert min(row["seconds"], row["ratio"], row["limit"]) > 0
 
 
 def test_what_cannot_be_lowered_is_skipped_with_the_reason(problem):
     given = Gradient()(problem, Rng(0))
-    row = sizing.metric_row(NonSensitivity(), Gradient(), problem, given, SPEEDS, 100)
+    row = sizing.metric_row(NonSensitivity(), Gradient(), problem, given, Clock(problem, SPEEDS), 100)
     assert row["skipped"] == "257 passes for one image, more than 100, and no field that lowers them further"
     assert row["usual"] == 1 + 256 * 3
-    row = sizing.metric_row(PointingGame(), Gradient(), problem, given, SPEEDS, 100)
+    row = sizing.metric_row(PointingGame(), Gradient(), problem, given, Clock(problem, SPEEDS), 100)
     assert row["skipped"] == "needs true masks, and the dataset has none"
     many = ExactShapley(superpixels=Squares(5))
-    assert sizing.explainer_row(many, problem, SPEEDS, 100)["skipped"] == many.unsupported(problem)
+    assert sizing.explainer_row(many, problem, Clock(problem, SPEEDS), 100)["skipped"] == many.unsupported(problem)
 
 
 def test_a_control_has_no_limit(problem):
-    row = sizing.explainer_row(Sobel(), problem, SPEEDS, 10)
+    row = sizing.explainer_row(Sobel(), problem, Clock(problem, SPEEDS), 10)
     assert (row["images"], row["forward"]) == (4, 0)
     assert "ratio" not in row
 
@@ -108,15 +109,24 @@ def test_the_ratio_is_the_time_of_the_passes_alone_to_the_methods(problem, monke
     times = iter([2.0, 8.0, 4.0, 16.0])
     monkeypatch.setattr(sizing, "seconds", lambda *_: next(times))
     monkeypatch.setattr(sizing, "counted", lambda call, _: (bench.Cost(forward=40, backward=20, seconds=180.0), 2**20))
-    row = sizing.measured(lambda: None, problem, SPEEDS)
+    row = sizing.measured(lambda: None, problem, Clock(problem, SPEEDS))
     assert row["limit"] == pytest.approx((40 * 1.5 + 20 * 1.5) / 4)
     assert row["ratio"] == pytest.approx(0.5)
     assert (row["seconds"], row["memory"], row["forward"], row["backward"]) == (45, 1, 10, 5)
 
 
+def test_the_classifier_is_timed_between_methods_and_not_twice(problem, monkeypatch):
+    spent = []
+    monkeypatch.setattr(sizing, "seconds", lambda *_: spent.append(1) or 1.0)
+    clock = Clock(problem, SPEEDS)
+    rows = [sizing.explainer_row(explainer, problem, clock, 100) for explainer in (Gradient(), Sobel(), Gradient())]
+    assert len(spent) == 2 * 3  # before the first, after it, after the second that takes passes
+    assert [("ratio" in row) for row in rows] == [True, False, True]
+
+
 def test_scores_of_a_metric_take_its_passes(problem):
     given = Gradient()(problem, Rng(0))
-    row = sizing.metric_row(Deletion(), Gradient(), problem, given, SPEEDS, 60)
+    row = sizing.metric_row(Deletion(), Gradient(), problem, given, Clock(problem, SPEEDS), 60)
     assert (row["images"], row["forward"]) == (2, 29)
 
 

@@ -54,7 +54,7 @@ def throughput(problem: Problem) -> list[Speed]:
     return found
 
 
-def explainer_row(explainer: Explainer[Any], problem: Problem, speeds: Mapping[str, Speed], most: int) -> Row:
+def explainer_row(explainer: Explainer[Any], problem: Problem, clock: Clock, most: int) -> Row:
     """`cost_row` of one explainer."""
 
     def passes(component: Explainer[Any], part: Problem) -> Passes | None:
@@ -63,12 +63,10 @@ def explainer_row(explainer: Explainer[Any], problem: Problem, speeds: Mapping[s
     def call(component: Explainer[Any], part: Problem) -> Call:
         return lambda: payloads.explained(component, part, rng_of(component))
 
-    return cost_row(explainer, problem, speeds, most, explainer.unsupported(problem), passes, call)
+    return cost_row(explainer, problem, clock, most, explainer.unsupported(problem), passes, call)
 
 
-def metric_row(
-    metric: Metric[Any], explainer: Explainer[Any], problem: Problem, explanation: Explanation, speeds: Mapping[str, Speed], most: int
-) -> Row:
+def metric_row(metric: Metric[Any], explainer: Explainer[Any], problem: Problem, explanation: Explanation, clock: Clock, most: int) -> Row:
     """`cost_row` of one metric, that scores these explanations."""
 
     def passes(component: Metric[Any], part: Problem) -> Passes | None:
@@ -78,13 +76,13 @@ def metric_row(
         given = explanation.take(slice(0, len(part.images)))
         return lambda: scoring.scored(component, part, given, rng_of(component))
 
-    return cost_row(metric, problem, speeds, most, scoring.unsupported(metric, explainer, problem), passes, call)
+    return cost_row(metric, problem, clock, most, scoring.unsupported(metric, explainer, problem), passes, call)
 
 
 def cost_row(
     component: Part,
     problem: Problem,
-    speeds: Mapping[str, Speed],
+    clock: Clock,
     most: int,
     reason: str | None,
     passes: Callable[[Part, Problem], Passes | None],
@@ -110,24 +108,40 @@ def cost_row(
     if taken > most:
         return row | {"skipped": f"{taken:,.0f} {TOO_MANY} {most:,}, and no field that lowers them further"}
     part = problem.take(slice(0, max(1, min(len(problem.images), most // max(int(taken), 1)))))
-    return row | {"images": len(part.images)} | measured(call(found, part), part, speeds if taken else {})
+    return row | {"images": len(part.images)} | measured(call(found, part), part, clock if taken else None)
 
 
-def measured(call: Call, problem: Problem, speeds: Mapping[str, Speed]) -> Row:
+def measured(call: Call, problem: Problem, clock: Clock | None) -> Row:
     """Passes, seconds, ratio to the limit and memory of one call; the classifier is timed before and after it."""
-    calls = {name: passing(problem, name, speed.chunk, speed.layout) for name, speed in speeds.items()}
-    device, images = problem.images.device, len(problem.images)
-    passing(problem, DIRECTIONS[1], 1, RULED)()  # what libraries prepare once
-    before = {name: seconds(each, device, LEAST_SECONDS) for name, each in calls.items()}
+    before = clock.read() if clock else {}
     cost, memory = counted(call, problem)
+    images = len(problem.images)
     row: Row = {"forward": cost.forward / images, "backward": cost.backward / images}
     row |= {"seconds": cost.seconds / images, "memory": memory / 2**20}
-    if calls:
-        after = {name: seconds(each, device, LEAST_SECONDS) for name, each in calls.items()}
-        forward, both = ((before[name] + after[name]) / 2 / speeds[name].chunk for name in DIRECTIONS)
+    if clock:
+        after = clock.tick()
+        forward, both = ((before[name] + after[name]) / 2 for name in DIRECTIONS)
         limit = cost.forward * forward + cost.backward * (both - forward)
         row |= {"limit": limit / images, "ratio": limit / cost.seconds}
     return row
+
+
+class Clock:
+    """The classifier's own time, taken again and again between the methods: on a shared machine it drifts."""
+
+    def __init__(self, problem: Problem, speeds: Mapping[str, Speed]) -> None:
+        self.device, self.chunks = problem.images.device, {name: speed.chunk for name, speed in speeds.items()}
+        self.calls = {name: passing(problem, name, speed.chunk, speed.layout) for name, speed in speeds.items()}
+        self.last: dict[str, float] = {}
+
+    def read(self) -> dict[str, float]:
+        """Seconds for an image in each direction, as last timed."""
+        return self.last or self.tick()
+
+    def tick(self) -> dict[str, float]:
+        """The same, timed now."""
+        self.last = {name: seconds(call, self.device, LEAST_SECONDS) / self.chunks[name] for name, call in self.calls.items()}
+        return self.last
 
 
 def fitted(component: Part, passes: Callable[[Part], float], most: int) -> Part:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -35,17 +36,16 @@ def read(folder: Path, name: str) -> pd.DataFrame:
 def in_this_process(monkeypatch, asked: list[str], stop_at: str = "") -> None:
     """Instead of processes; at `stop_at` one runs out of time."""
 
-    def run(command, **options):
-        name = command[command.index("--probe") + 1]
-        asked.append(name)
-        if name == stop_at:
-            raise subprocess.TimeoutExpired(command, options["timeout"])
-        options = bench_size.parsed(command[5:])
-        rows = bench_size_probe.probed(options, bench_size.narrowed(options, *name.split(":")))
-        return subprocess.CompletedProcess(command, 0, "noise\n" + json.dumps(rows), "")
+    def measured(argv, options, cases):
+        monkeypatch.setattr(bench_size_probe, "limited", lambda *_: None)  # the limit is for good
+        kinds = {kind: [label for each, label in cases if each == kind] for kind in bench_size.KINDS}
+        benches = {kind: bench_size.narrowed(options, kind, labels) for kind, labels in kinds.items() if labels}
+        asked.extend(f"{kind}:{label}" for kind, label in cases)
+        found = bench_size_probe.probed(options, benches, cases) if benches else ()
+        for case, rows in zip(cases, found, strict=True):
+            yield case, [{"skipped": "stopped after 900 s"}] if ":".join(case) == stop_at else rows
 
-    monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(bench_size_probe, "limited", lambda *_: None)  # the limit is for good
+    monkeypatch.setattr(bench_size, "measured", measured)
 
 
 def test_one_real_process_measures_an_explainer(folder):
@@ -111,14 +111,45 @@ def test_fields_of_both_kinds_can_be_set(folder, monkeypatch):
     assert read(folder, "metrics").loc["deletion[steps=3]", "forward"] == 4
 
 
+SCRIPT = """
+import json, sys, time
+cases = [tuple(case) for case in json.loads(sys.argv[1])]
+for kind, label in cases:
+    if label == "dies":
+        sys.exit("no luck")
+    if label == "hangs":
+        time.sleep(60)
+    print("noise")
+    print("rows " + json.dumps([{"seconds": len(cases)}]), flush=True)
+"""
+
+
+def test_a_process_goes_on_where_another_one_stopped(monkeypatch):
+    real, started = subprocess.Popen, []
+
+    def popen(command, **options):
+        started.append(command[-1])
+        return real([sys.executable, "-c", SCRIPT, command[-1]], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    cases = [("explainers", label) for label in ("a", "dies", "b", "hangs", "c")]
+    found = {label: rows for (_, label), rows in bench_size.measured([], bench_size.parsed(["--seconds", "3"]), cases)}
+    assert found == {
+        "a": [{"seconds": 5}],
+        "dies": [{"skipped": "failed: no luck"}],
+        "b": [{"seconds": 3}],
+        "hangs": [{"skipped": "stopped after 3 s"}],
+        "c": [{"seconds": 1}],
+    }
+    assert [len(json.loads(asked)) for asked in started] == [5, 3, 1]
+
+
 def test_memory_beyond_the_limit_is_told():
     code = (
         "import torch; from xaibench.cli.bench_size_probe import limited\n"
         "limited(torch.device('cpu'), 0.25); torch.ones(2**24)\n"
         "try:\n    torch.ones(2**28)\nexcept RuntimeError as error:\n    print(error)"
     )
-    import sys
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert any(text in done.stdout for text in bench_size_probe.NO_MEMORY)
 

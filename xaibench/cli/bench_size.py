@@ -1,4 +1,4 @@
-"""`xaibench bench size`: what every explainer and metric takes on large images, each in a process of its own with bounded memory."""
+"""`xaibench bench size`: what every explainer and metric takes on large images, in processes with bounded memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import hashlib
 import json
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,30 +42,44 @@ TRAINING = {"trainer.epochs": 1, "trainer.batch_size": 8, "trainer.learning_rate
 FAILED = ("failed", "stopped", "needs more than")
 """How a reason begins that is no property of the method; it is measured again."""
 
+ROWS = "rows "
+"""How a line begins with which a process tells what it found."""
+
 Row = dict[str, Any]
+Case = tuple[str, str]
 
 
 def main(argv: list[str]) -> int:
     """Measure, print and write the tables; 1 if a method failed."""
     options = parsed(argv)
     if options.probe:
-        from xaibench.cli.bench_size_probe import probed
-
-        kind, _, name = options.probe.partition(":")
-        print(json.dumps(probed(options, narrowed(options, kind, name))))
-        return 0
+        return answer(options)
     console = Console(width=None if Console().is_terminal else 160)
     benches = [prepared(of_kind(options, kind)) for kind in KINDS if getattr(options, kind) != "none"]
-    results = Results(options)
     cases = [("throughput", options.model), *((bench.options.what, label) for bench in benches for label in bench.methods)]
-    for kind, label in track(cases, "size", console=console, disable=not console.is_terminal):
-        if not results.has(kind, label):
-            results.add(kind, label, in_a_process(argv, options, kind, label))
-            console.print(kind, label, results.said(kind, label), highlight=False)
+    results = Results(options)
+    waiting = [case for case in cases if not results.has(*case)]
+    for (kind, label), rows in track(
+        measured(argv, options, waiting), "size", len(waiting), console=console, disable=not console.is_terminal
+    ):
+        results.add(kind, label, rows)
+        console.print(kind, label, results.said(kind, label), highlight=False)
         if results.failed("throughput"):
             raise UserError(results.said(kind, label))
     console.print(results.text(), markup=False, highlight=False)
     return int(any(results.failed(kind) for kind in KINDS))
+
+
+def answer(options: argparse.Namespace) -> int:
+    """Print the rows of each case that this process is asked for."""
+    from xaibench.cli.bench_size_probe import probed
+
+    cases = [(kind, label) for kind, label in json.loads(options.probe)]
+    labels = {kind: [label for each, label in cases if each == kind] for kind in KINDS}
+    benches = {kind: narrowed(options, kind, found) for kind, found in labels.items() if found}
+    for rows in probed(options, benches or {"explainers": narrowed(options, "explainers", ["random"])}, cases):
+        print(ROWS + json.dumps(rows), flush=True)
+    return 0
 
 
 def parsed(argv: list[str]) -> argparse.Namespace:
@@ -78,14 +95,14 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="large/resnet50", help="default: large/resnet50")
     parser.add_argument("--targets", default="predicted", help="classes to explain, as for the other benches (default: predicted)")
     parser.add_argument("--images", type=int, default=8, help="the most images, as far as they fit into the passes (default: 8)")
-    parser.add_argument("--passes", type=int, default=40, help="forward and backward passes that a method may take (default: 40)")
+    parser.add_argument("--passes", type=int, default=24, help="forward and backward passes that a method may take (default: 24)")
     parser.add_argument("--seconds", type=int, default=900, help="after which a method is stopped (default: 900)")
     parser.add_argument("--gigabytes", type=float, default=6.0, help="of memory that a method may take, in GiB (default: 6)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--out", type=Path, default=Path("results/bench/size_224"), help="default: results/bench/size_224")
     parser.add_argument("--config-dir", help="folder with further components")
-    parser.add_argument("--probe", help=argparse.SUPPRESS)  # a process that measures one method
+    parser.add_argument("--probe", help=argparse.SUPPRESS)  # a process that measures some methods
     return parser.parse_intermixed_args(argv)
 
 
@@ -100,28 +117,49 @@ def of_kind(options: argparse.Namespace, kind: str) -> argparse.Namespace:
     return asked
 
 
-def narrowed(options: argparse.Namespace, kind: str, name: str) -> Bench:
-    """The benchmark of one method; of the classifier alone where `kind` is ``throughput``."""
-    kind, name = ("explainers", "random") if kind == "throughput" else (kind, name.partition("[")[0])
-    asked = of_kind(options, kind)
+def narrowed(options: argparse.Namespace, kind: str, labels: list[str]) -> Bench:
+    """The benchmark of some methods."""
+    asked, names = of_kind(options, kind), [label.partition("[")[0] for label in labels]
     known = Request(["--config-dir", options.config_dir] if options.config_dir else []).options(kind.removesuffix("s"))
-    setattr(asked, kind, name)
-    asked.overrides = [text for text in asked.overrides if _root(text) not in known or _root(text) == name]
+    setattr(asked, kind, ",".join(names))
+    asked.overrides = [text for text in asked.overrides if _root(text) not in known or _root(text) in names]
     return prepared(asked)
 
 
-def in_a_process(argv: list[str], options: argparse.Namespace, kind: str, label: str) -> list[Row]:
-    """The rows that a process of its own finds, or one that says why there is none."""
-    command = [sys.executable, "-m", "xaibench.cli.main", "bench", "size", *argv, "--probe", f"{kind}:{label}"]
+def measured(argv: list[str], options: argparse.Namespace, cases: list[Case]) -> Iterator[tuple[Case, list[Row]]]:
+    """The rows of each case. One process does all, until a case stops it: another one goes on with the next."""
+    while cases:
+        command = [sys.executable, "-m", "xaibench.cli.main", "bench", "size", *argv, "--probe", json.dumps(cases)]
+        with tempfile.TemporaryFile("w+") as told, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True) as process:
+            while cases:
+                rows, late = next_rows(process, options.seconds)
+                if rows is None:
+                    process.kill()
+                    process.wait()
+                    told.seek(0)
+                    last = [*told.read().strip().splitlines()[-1:], f"status {process.returncode}"][0]
+                    rows = [{"skipped": f"stopped after {options.seconds} s" if late else f"failed: {last}"}]
+                yield cases.pop(0), rows
+                if process.poll() is not None:
+                    break
+
+
+def next_rows(process: subprocess.Popen[str], most: int) -> tuple[list[Row] | None, bool]:
+    """The next rows that the process prints within so many seconds, or None; and whether it was too late."""
+    assert process.stdout is not None
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(most, stop)
+    timer.start()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds)
-    except subprocess.TimeoutExpired:
-        return [{"skipped": f"stopped after {options.seconds} s"}]
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-        return [{"skipped": f"failed: {last[0]}"}]
-    found: list[Row] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        line = next((line for line in process.stdout if line.startswith(ROWS)), None)
+    finally:
+        timer.cancel()
+    return None if line is None else json.loads(line.removeprefix(ROWS)), late.is_set()
 
 
 class Results:

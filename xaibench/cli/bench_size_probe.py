@@ -1,10 +1,10 @@
-"""What a process of `xaibench bench size` does: measure one explainer or metric, or the classifier, in bounded memory."""
+"""What a process of `xaibench bench size` does: measure explainers and metrics, one after the other, in bounded memory."""
 
 from __future__ import annotations
 
 import argparse
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,30 +20,40 @@ from xaibench.component import ConfigurationError
 from xaibench.identity import Explaining
 from xaibench.problem import Explainer, Problem, Training
 from xaibench.scoring import Metric
-from xaibench.sizing import explainer_row, metric_row, throughput
+from xaibench.sizing import Clock, explainer_row, metric_row, throughput
 from xaibench.stages import Stages, arrays_of
 from xaibench.store import Store
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "MemoryError", "bad_alloc")
 
 
-def probed(options: argparse.Namespace, bench: Bench) -> list[Row]:
-    """The rows of one method, or of the classifier's throughput."""
+Case = tuple[str, str]
+"""``throughput``, ``explainers`` or ``metrics``, and the label."""
+
+
+def probed(options: argparse.Namespace, benches: Mapping[str, Bench], cases: Iterable[Case]) -> Iterator[list[Row]]:
+    """The rows of each method, or of the classifier's throughput, in bounded memory."""
     torch.set_num_threads(options.threads)
+    bench = next(iter(benches.values()))
     training, stages = _training(bench), Stages(Store(bench.settings.store), bench.settings.runtime)
-    method, explainer = next(iter(bench.methods.values())), bench.grid.explainers[0].component
-    alone = options.probe.startswith("throughput")
-    needs: Mapping[str, Training] = {} if alone else method.needs(*((training,) if bench.kind == "explainer" else (training, explainer)))
-    if needs:
-        return [{"family": method.family.value, "skipped": _training_first(needs)}]
-    problem = stages.problem(Explaining(training, bench.grid.explain_on[0].component, explainer), {})
+    explain_on, clock, given = bench.grid.explain_on[0].component, None, None
+    problem = stages.problem(Explaining(training, explain_on, bench.grid.explainers[0].component), {})
     limited(problem.images.device, options.gigabytes)
-    if alone:
-        return classifier_rows(problem)
-    found = or_failed(_row, method, explainer, problem, _speeds(options.out), options.passes)
-    if any(text in str(found.get("skipped")) for text in NO_MEMORY):
-        found["skipped"] = f"needs more than {options.gigabytes:g} GiB"
-    return [{"family": method.family.value} | found]
+    for kind, label in cases:
+        if kind == "throughput":
+            rows = classifier_rows(problem)
+            clock = Clock(problem, {row["direction"]: _speed(row) for row in rows})
+            yield rows
+            continue
+        clock = clock or Clock(problem, _speeds(options.out))
+        method, explainer = benches[kind].methods[label], benches[kind].grid.explainers[0].component
+        needs = method.needs(*((training,) if kind == "explainers" else (training, explainer)))
+        if kind == "metrics" and given is None and not needs:
+            given = _explanation(explainer, problem)
+        found = {"skipped": _training_first(needs)} if needs else or_failed(_row, method, explainer, problem, given, clock, options.passes)
+        if any(text in str(found.get("skipped")) for text in NO_MEMORY):
+            found["skipped"] = f"needs more than {options.gigabytes:g} GiB"
+        yield [{"family": method.family.value} | found]
 
 
 def classifier_rows(problem: Problem) -> list[Row]:
@@ -66,17 +76,19 @@ def limited(device: torch.device, gigabytes: float) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def _row(method: Any, explainer: Explainer, problem: Problem, speeds: Mapping[str, Speed], most: int) -> Row:
+def _row(method: Any, explainer: Explainer, problem: Problem, given: Any, clock: Clock, most: int) -> Row:
     if not isinstance(method, Metric):
-        return explainer_row(method, problem, speeds, most)
+        return explainer_row(method, problem, clock, most)
+    return {"skipped": given} if isinstance(given, str) else metric_row(method, explainer, problem, given, clock, most)
+
+
+def _explanation(explainer: Explainer, problem: Problem) -> Any:
+    """The explanations that the metrics score, which can explain again; or why there are none."""
 
     def again(other: Problem) -> Any:
         return payloads.explained(explainer, other, rng_of(explainer))
 
-    reason = explainer.unsupported(problem)
-    if reason:
-        return {"skipped": reason}
-    return metric_row(method, explainer, problem, replace(again(problem), again=again), speeds, most)
+    return explainer.unsupported(problem) or replace(again(problem), again=again)
 
 
 def _training(bench: Bench) -> Training:
@@ -95,6 +107,8 @@ def _training_first(needs: Mapping[str, Training]) -> str:
 
 
 def _speeds(folder: Path) -> dict[str, Speed]:
-    table = pd.read_csv(folder / "throughput.csv")
-    fields = list(Speed.__dataclass_fields__)
-    return {row["direction"]: Speed(**{name: row[name] for name in fields}) for row in table.to_dict("records")}
+    return {str(row["direction"]): _speed(row) for row in pd.read_csv(folder / "throughput.csv").to_dict("records")}
+
+
+def _speed(row: Mapping[Any, Any]) -> Speed:
+    return Speed(**{name: row[name] for name in Speed.__dataclass_fields__})

@@ -138,13 +138,13 @@ SIZE_COLUMNS = {
 NUMBERS = (
     "As many images as fit into the passes. Where the usual passes of one image are more, whole numbers among the fields are halved, "
     "pixels joined to squares, and strides doubled, until they fit: the fields lowered. The ratio is the time of the passes at the "
-    "classifier's best throughput, measured before and after the method in its process, over the method's. Memory: the peak beyond what "
+    "classifier's best throughput, measured before and after the method, over the method's. Memory: the peak beyond what "
     "was in use before."
 )
 SIZE_CAPTIONS = {
     "throughput": "The classifier alone at its best chunk and memory format, and what share the fixed rule reaches.",
-    "explainers": f"Each explainer in a process of its own. {NUMBERS}",
-    "metrics": f"Each metric in a process of its own, on the explanations of one explainer. {NUMBERS}",
+    "explainers": f"Each explainer in bounded memory. {NUMBERS}",
+    "metrics": f"Each metric in bounded memory, on the explanations of one explainer. {NUMBERS}",
 }
 
 
