@@ -184,17 +184,22 @@ def _outlook(cell: Cell, explain_on: ExplainOn) -> tuple[str, tuple[Passes, Pass
 @lru_cache(maxsize=100_000)
 def _explaining(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: Explainer) -> tuple[str, Passes]:
     problem = blank(dataset, model, explain_on)
-    reason = explainer.unsupported(problem) or ""
+    reason = explainer.unsupported(_block(problem)) or ""
     return reason, Passes() if reason else _in_blocks(problem, explainer.passes)
 
 
 @lru_cache(maxsize=100_000)
 def _scoring(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: Explainer, metric: Metric) -> tuple[str, Passes]:
     problem = blank(dataset, model, explain_on)
-    reason = metric.unsupported(problem, explainer) or ""
+    reason = metric.unsupported(problem if metric.set_level else _block(problem), explainer) or ""
     if reason or metric.set_level:
         return reason, Passes() if reason else metric.passes(problem, explainer)
     return reason, _in_blocks(problem, lambda part: metric.passes(part, explainer))
+
+
+def _block(problem: Problem) -> Problem:
+    """The first images, as many as are looked at together: components may make others of them."""
+    return problem.take(next(blocks(problem)))
 
 
 def _in_blocks(problem: Problem, passes: Callable[[Problem], Passes]) -> Passes:

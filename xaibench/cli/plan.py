@@ -50,39 +50,39 @@ def parsed(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--cells", action="store_true", help="list every cell")
     parser.add_argument("--measure", action="store_true", help="time each classifier here, untrained, and tell hours and storage")
-    parser.add_argument(
-        "--rates", type=_rate, metavar="F,B", help="hours and storage where classifiers do F images/s forward, B forward and back"
-    )
+    told = "hours and storage where classifiers do F images/s forward, B forward and back; may be given several times"
+    parser.add_argument("--rates", type=_rate, metavar="F,B", action="append", default=[], help=told)
     return parser.parse_known_args(argv)
 
 
 def costs(grid: Grid, cells: list[Planned], store: Store, options: argparse.Namespace, runtime: Runtime) -> Iterator[Table | str]:
-    """Hours and storage of each stage, and what they are computed from."""
+    """Hours and storage of each stage, and the throughput that they are computed from, for each of those asked for."""
     import torch
 
     from xaibench import estimates
 
     torch.set_num_threads(runtime.threads or torch.get_num_threads())
-    rates = estimates.measured(grid, runtime) if options.measure else dict.fromkeys(estimates.pairs(grid), options.rates)
-    how = f"measured on {runtime.torch_device()} with {torch.get_num_threads()} threads" if options.measure else "as stated"
+    cases = [("as stated", dict.fromkeys(estimates.pairs(grid), rate)) for rate in options.rates]
+    if options.measure:
+        how = f"measured on {runtime.torch_device()} with {torch.get_num_threads()} threads"
+        cases.insert(0, (how, estimates.measured(grid, runtime)))
+    for how, rates in cases:
+        yield hours(estimates.estimates(grid, cells, store, rates))
+        for (dataset, model), rate in rates.items():
+            names = f"{type(model).__name__} on {type(dataset).__name__}"
+            yield f"{names}: {rate.forward:,.1f} images/s forward, {rate.both:,.1f} forward and back, {how}"
+
+
+def hours(found: list[Any]) -> Table:
+    """The table of estimates."""
     table = Table(title="to do: hours at the classifiers' own speed, and storage", title_justify="left")
     for column in ("stage", "results", "forward passes", "backward passes", "hours", "storage"):
         table.add_column(column, justify="left" if column == "stage" else "right")
-    found = estimates.estimates(grid, cells, store, rates)
     for each in found:
-        table.add_row(
-            each.stage,
-            f"{each.results:,}",
-            f"{each.passes.forward:,}",
-            f"{each.passes.backward:,}",
-            f"{each.hours:,.2f}",
-            size(each.storage),
-        )
+        numbers = (each.results, each.passes.forward, each.passes.backward)
+        table.add_row(each.stage, *(f"{number:,}" for number in numbers), f"{each.hours:,.2f}", size(each.storage))
     table.add_row("all", "", "", "", f"{sum(each.hours for each in found):,.2f}", size(sum(each.storage for each in found)))
-    yield table
-    for (dataset, model), rate in rates.items():
-        names = f"{type(model).__name__} on {type(dataset).__name__}"
-        yield f"{names}: {rate.forward:,.0f} images/s forward, {rate.both:,.0f} forward and back, {how}"
+    return table
 
 
 def size(number: float) -> str:
