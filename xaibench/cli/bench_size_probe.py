@@ -14,8 +14,8 @@ import torch
 
 from xaibench import payloads
 from xaibench.bench import DIRECTIONS, RULED, Row, Speed, counted, passing, rng_of
-from xaibench.cli.bench import or_failed
 from xaibench.cli.bench_request import Bench
+from xaibench.cli.bench_rows import or_failed
 from xaibench.component import ConfigurationError
 from xaibench.identity import Explaining
 from xaibench.problem import Explainer, Problem, Training
