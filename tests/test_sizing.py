@@ -12,6 +12,7 @@ from xaibench.explainers.anchors import Anchors
 from xaibench.explainers.exact_shapley import ExactShapley
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.integrated_gradients import IntegratedGradients
+from xaibench.explainers.kernel_shap import KernelShap
 from xaibench.explainers.occlusion import Occlusion
 from xaibench.explainers.rise import Rise
 from xaibench.explainers.smoothgrad import Smoothgrad
@@ -55,6 +56,7 @@ def declared(problem):
         (Smoothgrad(of=IntegratedGradients()), 30, Smoothgrad(of=IntegratedGradients(steps=3), samples=3)),
         (Occlusion(), 10, Occlusion(patch=8, stride=4)),
         (Gradient(), 1, Gradient()),
+        (KernelShap(), 24, KernelShap(samples=16)),
     ],
     ids=repr,
 )

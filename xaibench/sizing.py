@@ -147,26 +147,26 @@ class Clock:
 def fitted(component: Part, passes: Callable[[Part], float], most: int) -> Part:
     """The component with fields changed, as little as halving and doubling allow, until it takes at most so many passes.
 
-    In each round every whole number is halved that lowers the passes; where none does, pixels are joined to squares; where that does not
-    either, whole numbers are doubled, such as a stride. What cannot be lowered stays.
+    In each round the one whole number is halved that lowers the passes least; where none does, pixels are joined to squares; where that
+    does not either, a whole number is doubled, such as a stride. What cannot be lowered stays.
     """
     while passes(component) > most:
-        lowered = next((found for kind in KINDS if (found := _round(component, passes, kind)) != component), component)
-        if lowered == component:
+        lowered = next((found for kind in KINDS if (found := _lowered(component, passes, kind)) is not None), None)
+        if lowered is None:
             return component
         component = lowered
     return component
 
 
-def _round(component: Part, passes: Callable[[Part], float], change: Callable[[Any], Any]) -> Part:
-    """All changes of one kind that lower the passes, one after the other."""
-    least = passes(component)
-    for path in list(paths(component)):
+def _lowered(component: Part, passes: Callable[[Part], float], change: Callable[[Any], Any]) -> Part | None:
+    """Of all changes of one kind that lower the passes the one that lowers them least, or None."""
+    now, found = passes(component), []
+    for path in paths(component):
         with contextlib.suppress(ConfigurationError):
             candidate = replaced(component, path, change)
-            if candidate != component and (found := passes(candidate)) < least:
-                component, least = candidate, found
-    return component
+            if candidate != component and (taken := passes(candidate)) < now:
+                found.append((taken, candidate))
+    return max(found, key=lambda each: each[0])[1] if found else None
 
 
 def _halved(value: Any) -> Any:
