@@ -53,7 +53,7 @@ def declared(problem):
         (Rise(), 600, Rise(masks=500)),
         (Rise(), 2000, Rise()),
         (IntegratedGradients(), 60, IntegratedGradients(steps=25)),
-        (Smoothgrad(of=IntegratedGradients()), 30, Smoothgrad(of=IntegratedGradients(steps=3), samples=3)),
+        (Smoothgrad(of=IntegratedGradients()), 30, Smoothgrad(of=IntegratedGradients(steps=12), samples=1)),
         (Occlusion(), 10, Occlusion(patch=8, stride=4)),
         (Gradient(), 1, Gradient()),
         (KernelShap(), 24, KernelShap(samples=16)),

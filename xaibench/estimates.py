@@ -39,6 +39,9 @@ class Rate:
     forward: float
     both: float
 
+    def __str__(self) -> str:
+        return f"{self.forward:,.1f} images/s forward, {self.both:,.1f} forward and back"
+
     def hours(self, passes: Passes) -> float:
         """Of so many passes; the way back takes what both take beyond forward."""
         return (passes.forward / self.forward + passes.backward * (1 / self.both - 1 / self.forward)) / 3600

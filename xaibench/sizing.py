@@ -159,14 +159,14 @@ def fitted(component: Part, passes: Callable[[Part], float], most: int) -> Part:
 
 
 def _lowered(component: Part, passes: Callable[[Part], float], change: Callable[[Any], Any]) -> Part | None:
-    """Of all changes of one kind that lower the passes the one that lowers them least, or None."""
+    """Of all changes of one kind that lower the passes the one that lowers them least, or None; own fields before those of parts."""
     now, found = passes(component), []
     for path in paths(component):
         with contextlib.suppress(ConfigurationError):
             candidate = replaced(component, path, change)
             if candidate != component and (taken := passes(candidate)) < now:
-                found.append((taken, candidate))
-    return max(found, key=lambda each: each[0])[1] if found else None
+                found.append((-len(path), taken, candidate))
+    return max(found, key=lambda each: each[:2])[2] if found else None
 
 
 def _halved(value: Any) -> Any:

@@ -22,7 +22,7 @@ def test_hours_and_storage_at_stated_rates(bench: Bench):
     # 20 images: gradient 1 and 1, integrated gradients with 50 steps 51 and 50, and one for the baseline; a way back takes 2 s
     assert found["explain"][:4] == ["2", "1,041", "1,020", f"{(1041 + 2 * 1020) / 3600 / 3600:.2f}"]
     assert found["evaluate"][:3] == ["4", "1,160", "0"]
-    assert "Linear on Digits: 3,600.0 images/s forward, 1,200.0 forward and back, as stated" in outcome.out
+    assert "all classifiers: 3,600.0 images/s forward, 1,200.0 forward and back, as stated" in outcome.out
     assert "hours" not in bench("plan", *GIVEN).out
     assert bench("plan", *GIVEN, "--rates", "3600,1200", "--rates", "10,5").out.count("as stated") == 2
 
@@ -31,7 +31,7 @@ def test_measured_throughput_is_told(bench: Bench, monkeypatch):
     monkeypatch.setattr("xaibench.estimates.LEAST_SECONDS", 0.01)
     outcome = bench("plan", *GIVEN, "--measure")
     assert outcome.status == 0
-    assert re.search(r"Linear on Digits: [\d,.]+ images/s forward, [\d,.]+ forward and back, measured on cpu with 1 threads", outcome.out)
+    assert re.search(r"Linear on Digits: [\d,.]+ images/s forward, [\d,.]+ forward and back, on cpu, 1 threads", outcome.out)
 
 
 def test_a_grid_of_declared_data_is_planned_without_any(bench: Bench):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -62,15 +63,16 @@ def costs(grid: Grid, cells: list[Planned], store: Store, options: argparse.Name
     from xaibench import estimates
 
     torch.set_num_threads(runtime.threads or torch.get_num_threads())
-    cases = [("as stated", dict.fromkeys(estimates.pairs(grid), rate)) for rate in options.rates]
+    planned = functools.partial(estimates.estimates, grid, cells, store)
     if options.measure:
-        how = f"measured on {runtime.torch_device()} with {torch.get_num_threads()} threads"
-        cases.insert(0, (how, estimates.measured(grid, runtime)))
-    for how, rates in cases:
-        yield hours(estimates.estimates(grid, cells, store, rates))
+        rates = estimates.measured(grid, runtime)
+        yield hours(planned(rates))
         for (dataset, model), rate in rates.items():
-            names = f"{type(model).__name__} on {type(dataset).__name__}"
-            yield f"{names}: {rate.forward:,.1f} images/s forward, {rate.both:,.1f} forward and back, {how}"
+            where = f"{runtime.torch_device()}, {torch.get_num_threads()} threads"
+            yield f"{type(model).__name__} on {type(dataset).__name__}: {rate}, on {where}"
+    for rate in options.rates:
+        yield hours(planned(dict.fromkeys(estimates.pairs(grid), rate)))
+        yield f"all classifiers: {rate}, as stated"
 
 
 def hours(found: list[Any]) -> Table:
