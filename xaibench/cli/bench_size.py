@@ -168,6 +168,7 @@ class Results:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         asked = {name: str(value) for name, value in vars(options).items() if name not in ("out", "probe", "seconds", "passes", *KINDS)}
+        asked["overrides"] = str([text for text in options.overrides if not text.startswith("runtime.")])  # where, not what
         self.settings = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
         self.tables = {kind: self._read(kind) for kind in ("throughput", *KINDS)}
 
