@@ -20,7 +20,7 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "datasets models explainers counterfactuals metrics adapters training lightning selection explaining scoring altering "
     "searching autoencoders neighbors",
     "environment payloads identity stages budget grid planning execution jobs progress archive given",
-    "peers bench metric_parity alibi_parity ethik_parity",
+    "peers bench sizing estimates metric_parity alibi_parity ethik_parity",
     "stats blocks layout formats tables longtable studies differences paired comparison metric_agreement stability variance significance "
     "standings by_class metric_quality operator_agreement classifiers figures pictures influence_maps influence_pixels influence_agreement "
     "claims report publish tracking evaluation "

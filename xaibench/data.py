@@ -59,6 +59,16 @@ class Dataset(Component):
         """Whether the true relevance is known."""
         return False
 
+    @property
+    def train_images(self) -> int | None:
+        """How many training images there are, where that is known before they are read."""
+        return None
+
+    @property
+    def test_images(self) -> int | None:
+        """How many test images."""
+        return None
+
     @abstractmethod
     def checksum(self) -> str:
         """Identifies the content: part of every key that depends on the data."""

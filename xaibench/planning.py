@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from xaibench import scoring
 from xaibench.budget import Budget, affords
 from xaibench.component import ConfigurationError
-from xaibench.explaining import declared_passes
+from xaibench.explaining import blocks
 from xaibench.grid import Cell, Entry, Grid
 from xaibench.identity import train_key
 from xaibench.problem import Dataset, Explainer, Model, Passes, Problem, Split, Training
@@ -30,7 +31,7 @@ Status = Literal["cached", "to do", "skipped", "failed"]
 log = logging.getLogger(__name__)
 
 TRAINING_IMAGES = 50_000
-"""How many training images a dataset is taken to have before it is read."""
+"""How many training images a dataset is taken to have that does not tell before it is read."""
 
 TEST_IMAGES = 10_000
 """How many test images."""
@@ -162,7 +163,8 @@ def _sized(cell: Cell, budget: Budget) -> tuple[Cell, str]:
     reason, passes = _outlook(cell, few)
     if reason:
         return cell, reason
-    counts = few.most(classes, TEST_IMAGES), on.component.most(classes, TEST_IMAGES)
+    size = size_of_test(cell.dataset.component)
+    counts = few.most(classes, size), on.component.most(classes, size)
     taken = (each.forward + each.backward for each in passes)
     explained, scored = (affords(each, *counts, most) for each, most in zip(taken, budget.most, strict=True))
     if not explained or not scored:
@@ -185,32 +187,53 @@ def _outlook(cell: Cell, explain_on: ExplainOn) -> tuple[str, tuple[Passes, Pass
 
 @lru_cache(maxsize=100_000)
 def _explaining(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: Explainer) -> tuple[str, Passes]:
-    problem = _blank(dataset, model, explain_on)
-    reason = explainer.unsupported(problem) or ""
-    return reason, Passes() if reason else declared_passes(explainer, problem)
+    problem = blank(dataset, model, explain_on)
+    reason = explainer.unsupported(_block(problem)) or ""
+    return reason, Passes() if reason else _in_blocks(problem, explainer.passes)
 
 
 @lru_cache(maxsize=100_000)
 def _scoring(dataset: Dataset, model: Model, explain_on: ExplainOn, explainer: Explainer, metric: Metric) -> tuple[str, Passes]:
-    problem = _blank(dataset, model, explain_on)
-    reason = metric.unsupported(problem, explainer) or ""
-    return reason, Passes() if reason else scoring.declared_passes(metric, problem, explainer)
+    problem = blank(dataset, model, explain_on)
+    reason = metric.unsupported(problem if metric.set_level else _block(problem), explainer) or ""
+    if reason or metric.set_level:
+        return reason, Passes() if reason else metric.passes(problem, explainer)
+    return reason, _in_blocks(problem, lambda part: metric.passes(part, explainer))
+
+
+def _block(problem: Problem) -> Problem:
+    """The first images, as many as are looked at together: components may make others of them."""
+    return problem.take(next(blocks(problem)))
+
+
+def _in_blocks(problem: Problem, passes: Callable[[Problem], Passes]) -> Passes:
+    """The passes for all images, block by block: blocks of as many blank images take the same."""
+    total = Passes()
+    for size, count in Counter(min(rows.stop, len(problem.images)) - rows.start for rows in blocks(problem)).items():
+        once = passes(problem.take(slice(0, size)))
+        total += Passes(count * once.forward, count * once.backward)
+    return total
+
+
+def size_of_test(dataset: Dataset) -> int:
+    """How many test images a dataset has, or is taken to have before it is read."""
+    return dataset.test_images or TEST_IMAGES
 
 
 @lru_cache(maxsize=4)
-def _blank(dataset: Dataset, model: Model, explain_on: ExplainOn) -> Problem:
-    """A problem of the right shapes without content."""
-    classes, count = len(dataset.classes), explain_on.most(len(dataset.classes), TEST_IMAGES)
-    zeros = torch.zeros(count, dtype=torch.int64)
-    targets = explain_on.classes(zeros, torch.zeros(count, classes))
+def blank(dataset: Dataset, model: Model, explain_on: ExplainOn) -> Problem:
+    """A problem of the right shapes without content, in the memory of one image."""
+    classes, count = len(dataset.classes), explain_on.most(len(dataset.classes), size_of_test(dataset))
+    zeros, train = torch.zeros(count, dtype=torch.int64), dataset.train_images or TRAINING_IMAGES
+    targets, image = explain_on.classes(zeros, torch.zeros(1, classes).expand(count, -1)), torch.zeros(1, *dataset.shape)
     return Problem(
         model=untrained(model, dataset.shape, classes),
-        images=torch.zeros(count, *dataset.shape),
+        images=image.expand(count, -1, -1, -1),
         targets=targets,
         labels=zeros,
         index=torch.arange(count),
-        background=torch.zeros(explain_on.background, *dataset.shape),
-        probabilities=torch.full((count, classes), 1 / classes),
-        masks=torch.zeros(*targets.shape, *dataset.shape[1:], dtype=torch.bool) if dataset.has_masks else None,
-        training_data=Split(torch.zeros(1, *dataset.shape).expand(TRAINING_IMAGES, -1, -1, -1), zeros[:1].expand(TRAINING_IMAGES)),
+        background=image.expand(explain_on.background, -1, -1, -1),
+        probabilities=torch.full((1, classes), 1 / classes).expand(count, -1),
+        masks=image[:, :1].bool().expand(*targets.shape, -1, -1) if dataset.has_masks else None,
+        training_data=Split(image.expand(train, -1, -1, -1), zeros[:1].expand(train)),
     )

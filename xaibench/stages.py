@@ -97,12 +97,13 @@ class Stages:
 
         def compute() -> Artifact:
             test = arrays_of(training.dataset).test
-            network, images = self.network(training), test.images.to(self.runtime.torch_device())
-            chunk = chunk_size(network, tuple(images.shape[1:]), images.device)
+            network, device = self.network(training), self.runtime.torch_device()
+            first, nothing = test.images[:1].to(device), torch.zeros(1, 1, dtype=torch.int64, device=device)
+            chunk = chunk_size(network, tuple(first.shape[1:]), device)
             with measure(network) as cost:
-                count = torch.zeros(len(images), 1, dtype=torch.int64, device=images.device)
-                problem = Problem(network, images, count, count[:, 0], count[:, 0], images[:1], chunk=chunk)
-                found = logits(problem, len(images), lambda rows: images[rows])
+                problem = Problem(network, first, nothing, nothing[:, 0], nothing[:, 0], first, chunk=chunk)
+                # Chunk by chunk to the device: a whole test set of large images may not fit there.
+                found = logits(problem, len(test.images), lambda rows: test.images[rows.to(test.images.device)].to(device))
             if not found.isfinite().all():
                 raise ValueError(f"model={type(training.model).__name__}: expected finite logits, got NaN or infinite ones")
             return Artifact({"logits": found, "labels": test.labels}, self._provenance(cost))

@@ -1,12 +1,11 @@
 """`xaibench bench explainers` and `bench metrics`: how fast they are, against the limit and against other libraries.
 
-`xaibench bench influence` and `bench store` are other modules'.
+`xaibench bench influence`, `bench store` and `bench size` are other modules'.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,14 +18,10 @@ from rich.console import Console
 from rich.progress import track
 
 from xaibench.cli.bench_request import Bench, parsed, prepared
+from xaibench.cli.bench_rows import FAILED, or_failed
 from xaibench.cli.bench_tables import markdown
-from xaibench.component import UserError
 
 Tables = dict[str, pd.DataFrame]
-
-log = logging.getLogger(__name__)
-
-FAILED = "failed"
 
 
 def main(argv: list[str]) -> int:
@@ -39,6 +34,10 @@ def main(argv: list[str]) -> int:
         from xaibench.cli import bench_store
 
         return bench_store.main(argv[1:])
+    if argv[:1] == ["size"]:
+        from xaibench.cli import bench_size
+
+        return bench_size.main(argv[1:])
     options = parsed(argv)
     import torch
 
@@ -140,17 +139,6 @@ def classifiers(bench: Bench) -> Iterator[tuple[dict[str, Any], Callable[[Any], 
             return stages.problem(Explaining(training, explain_on, explainer), needs)
 
         yield {"dataset": dataset.name, "model": model.name, "seed": seed}, problem
-
-
-def or_failed(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """A row, or that the method failed: the others go on."""
-    try:
-        return measure(*arguments)
-    except UserError as error:
-        return {"skipped": str(error)}
-    except Exception as error:
-        log.exception("failed")
-        return {"skipped": f"{FAILED}: {type(error).__name__}: {error}"}
 
 
 def say(console: Console, kind: str, row: dict[str, Any]) -> None:

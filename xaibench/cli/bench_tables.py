@@ -111,6 +111,42 @@ COLUMNS = {
 }
 """Of the rounded tables."""
 
+SIZE = (
+    Column("images", "images", ".0f"),
+    Column("forward per image", "forward", SIGNIFICANT),
+    Column("backward per image", "backward", SIGNIFICANT),
+    Column("seconds per image", "seconds", SIGNIFICANT),
+    Column("ratio to the limit", "ratio", ".2f"),
+    Column("memory, MiB", "memory", ",.0f"),
+    Column("usual passes per image", "usual", SIGNIFICANT),
+    Column("fields lowered", "reduced"),
+    Column("skipped", "skipped"),
+)
+"""Of explainers and of metrics on large images."""
+
+SIZE_COLUMNS = {
+    "throughput": (
+        Column("direction", "direction"),
+        Column("best, images/s", "rate", SIGNIFICANT),
+        *COLUMNS["throughput"][2:],
+        Column("memory of the rule's chunk, MiB", "memory", ",.0f"),
+    ),
+    "explainers": (Column("explainer", "name"), Column("family", "family"), *SIZE),
+    "metrics": (Column("metric", "name"), Column("family", "family"), *SIZE),
+}
+
+NUMBERS = (
+    "As many images as fit into the passes. Where the usual passes of one image are more, whole numbers among the fields are halved, "
+    "pixels joined to squares, and strides doubled, until they fit: the fields lowered. The ratio is the time of the passes at the "
+    "classifier's best throughput, measured before and after the method, over the method's. Memory: the peak beyond what "
+    "was in use before."
+)
+SIZE_CAPTIONS = {
+    "throughput": "The classifier alone at its best chunk and memory format, and what share the fixed rule reaches.",
+    "explainers": f"Each explainer in bounded memory. {NUMBERS}",
+    "metrics": f"Each metric in bounded memory, on the explanations of one explainer. {NUMBERS}",
+}
+
 
 def significant(value: float) -> str:
     """Three significant digits, more before the decimal point, and no exponent."""
@@ -118,14 +154,19 @@ def significant(value: float) -> str:
     return f"{value:,.{max(digits, 0)}f}"
 
 
-def markdown(tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> str:
+def markdown(
+    tables: dict[str, pd.DataFrame],
+    provenance: dict[str, Any],
+    shown: Mapping[str, tuple[Column, ...]] = COLUMNS,
+    captions: Mapping[str, str] = CAPTIONS,
+) -> str:
     """A section for each table and network; columns without content are left out."""
     versions = ", ".join(f"{name} {provenance['versions'][name]}" for name in ("torch", "captum", "shap"))
     lines = [f"{provenance['hardware']}; {provenance['threads']} threads; {versions}; commit {provenance['commit']}.", ""]
     for name, table in tables.items():
         for (dataset, model), part in table.groupby(["dataset", "model"], sort=False):
-            lines += [f"## {name.capitalize()}: {model} on {dataset}", "", CAPTIONS[name], ""]
-            columns = [column for column in COLUMNS[name] if column.field in part and not part[column.field].isna().all()]
+            lines += [f"## {name.capitalize()}: {model} on {dataset}", "", captions[name], ""]
+            columns = [column for column in shown[name] if column.field in part and not part[column.field].isna().all()]
             lines += [f"| {' | '.join(column.head for column in columns)} |", f"| {' | '.join(column.rule for column in columns)} |"]
             lines += [f"| {' | '.join(column.text(row) for column in columns)} |" for row in part.to_dict("records")]
             lines.append("")

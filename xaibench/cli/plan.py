@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,15 +17,14 @@ from xaibench.grid import Grid
 from xaibench.identity import influence_key, predict_key, train_key
 from xaibench.planning import Planned, helpers, plan
 from xaibench.problem import Family, Passes, Training
+from xaibench.stages import Runtime
 from xaibench.store import Store
 
 
 def main(argv: list[str]) -> int:
     """Print the state of the grid's classifiers, explanations and cells."""
-    if any(word in ("-h", "--help") for word in argv):
-        print("usage: xaibench plan OVERRIDES\n\nThe overrides of `xaibench run`; nothing is computed. --cells lists every cell.")
-        return 0
-    request = Request([word for word in argv if word != "--cells"])
+    options, overrides = parsed(argv)
+    request = Request(overrides)
     grid, settings = composed(request)
     store = settings.store
     cells = plan(grid, store)
@@ -30,10 +32,77 @@ def main(argv: list[str]) -> int:
     console.print(summary(grid, cells, store))
     for text in skipped(cells):
         console.print(text, highlight=False)
-    if "--cells" in argv:
+    if options.measure or options.rates:
+        for part in costs(grid, cells, store, options, settings.runtime):
+            console.print(part, highlight=False)
+    if options.cells:
         for item in cells:
             console.print(f"{item.status:<8} {item.key[:12]} {item.cell}", highlight=False)
     return 0
+
+
+def parsed(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The command's own options, and the overrides."""
+    parser = argparse.ArgumentParser(
+        "xaibench plan",
+        usage="xaibench plan OVERRIDES [options]",
+        description="The overrides of `xaibench run`; nothing is computed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--cells", action="store_true", help="list every cell")
+    parser.add_argument("--measure", action="store_true", help="time each classifier here, untrained, and tell hours and storage")
+    told = "hours and storage where classifiers do F images/s forward, B forward and back; may be given several times"
+    parser.add_argument("--rates", type=_rate, metavar="F,B", action="append", default=[], help=told)
+    return parser.parse_known_args(argv)
+
+
+def costs(grid: Grid, cells: list[Planned], store: Store, options: argparse.Namespace, runtime: Runtime) -> Iterator[Table | str]:
+    """Hours and storage of each stage, and the throughput that they are computed from, for each of those asked for."""
+    import torch
+
+    from xaibench import estimates
+
+    torch.set_num_threads(runtime.threads or torch.get_num_threads())
+    planned = functools.partial(estimates.estimates, grid, cells, store)
+    if options.measure:
+        rates = estimates.measured(grid, runtime)
+        yield hours(planned(rates))
+        for (dataset, model), rate in rates.items():
+            where = f"{runtime.torch_device()}, {torch.get_num_threads()} threads"
+            yield f"{type(model).__name__} on {type(dataset).__name__}: {rate}, on {where}"
+    for rate in options.rates:
+        yield hours(planned(dict.fromkeys(estimates.pairs(grid), rate)))
+        yield f"all classifiers: {rate}, as stated"
+
+
+def hours(found: list[Any]) -> Table:
+    """The table of estimates."""
+    table = Table(title="to do: hours at the classifiers' own speed, and storage", title_justify="left")
+    for column in ("stage", "results", "forward passes", "backward passes", "hours", "storage"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for each in found:
+        numbers = (each.results, each.passes.forward, each.passes.backward)
+        table.add_row(each.stage, *(f"{number:,}" for number in numbers), f"{each.hours:,.2f}", size(each.storage))
+    table.add_row("all", "", "", "", f"{sum(each.hours for each in found):,.2f}", size(sum(each.storage for each in found)))
+    return table
+
+
+def size(number: float) -> str:
+    """Bytes, with three digits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
+
+
+def _rate(text: str) -> Any:
+    from xaibench.estimates import Rate
+
+    forward, both = map(float, text.split(","))
+    if not forward > both > 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected two numbers > 0, images/s forward, and fewer forward and back")
+    return Rate(forward, both)
 
 
 def skipped(cells: list[Planned]) -> list[str]:

@@ -30,13 +30,14 @@ from xaibench.configuration import conf_folder
 GROUPS = ("dataset", "model", "trainer", "explainer", "metric")
 SUITES = "metric/suite"
 FOLDERS = {
-    "dataset": ("own",),
-    "model": ("own",),
+    "dataset": ("own", "large"),
+    "model": ("own", "large"),
     "explainer": ("variant", "counterfactual"),
     "metric": ("variant", "counterfactual"),
 }
 """Folders inside a group that no glob picks: components that differ from an option in some fields, chosen as ``variant/NAME``; what
-searches or scores counterfactuals, chosen as ``counterfactual/NAME``; and a user's own data and networks, as ``own/NAME``."""
+searches or scores counterfactuals, chosen as ``counterfactual/NAME``; a user's own data and networks, as ``own/NAME``; and data and
+networks that take hours and gigabytes, as ``large/NAME``."""
 DEFAULT_METRIC = "deletion"
 
 

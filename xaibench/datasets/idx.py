@@ -42,8 +42,14 @@ class IdxDataset(Dataset):
     sha256: ClassVar[Mapping[str, str]]
     classes: ClassVar[tuple[str, ...]]
     shape: ClassVar = (1, 28, 28)
+    test_images: ClassVar = 10_000
 
     validation: PositiveInt = 5000
+
+    @property
+    def train_images(self) -> int:
+        """All but those for validation."""
+        return 60_000 - self.validation
 
     def checksum(self) -> str:
         """sha256 over the checksums of the four published files."""
