@@ -187,7 +187,7 @@ def test_captums_lrp_by_default_is_input_times_gradient(trained):
         (SmoothgradSquared(samples=9), lambda maps: maps.square().mean(0)),
         (Vargrad(samples=9), lambda maps: maps.var(0, unbiased=False)),
     ],
-    ids=repr,
+    ids=["smoothgrad", "smoothgrad_squared", "vargrad"],
 )
 def test_noise_around_the_gradient_with_the_same_draws(explainer, combine, trained):
     maps = []
