@@ -253,7 +253,14 @@ def _load(folder: Path) -> Artifact:
         if hashlib.sha256(found).hexdigest() != content["checksums"][name]:
             raise ValueError(f"{name} does not have its checksum")
     # not from the file, which would stay mapped: a process has some ten thousands of maps, and a study more results
-    return Artifact(safetensors.torch.load(files[PAYLOAD]), json.loads(files[PROVENANCE]))
+    return Artifact(_tensors(files[PAYLOAD]), json.loads(files[PROVENANCE]))
+
+
+def _tensors(payload: bytes) -> dict[str, Tensor]:
+    """The tensors in the order in which they lie there: that of what was loaded differs from call to call."""
+    header = json.loads(payload[8 : 8 + int.from_bytes(payload[:8], "little")])
+    found = safetensors.torch.load(payload)
+    return {name: found[name] for name in sorted(found, key=lambda name: header[name]["data_offsets"])}
 
 
 def _spec_sha256(spec: dict[str, Any]) -> str:

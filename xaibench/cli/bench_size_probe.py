@@ -35,7 +35,7 @@ def probed(options: argparse.Namespace, benches: Mapping[str, Bench], cases: Ite
     """The rows of each method, or of the classifier's throughput, in bounded memory."""
     torch.set_num_threads(options.threads)
     bench = next(iter(benches.values()))
-    training, stages = _training(bench), Stages(Store(bench.settings.store), bench.settings.runtime)
+    training, stages = _training(bench), Stages(bench.settings.store, bench.settings.runtime)
     explain_on, clock, given = bench.grid.explain_on[0].component, None, None
     problem = stages.problem(Explaining(training, explain_on, bench.grid.explainers[0].component), {})
     limited(problem.images.device, options.gigabytes)
