@@ -260,7 +260,7 @@ def _tensors(payload: bytes) -> dict[str, Tensor]:
     """The tensors in the order in which they lie there: that of what was loaded differs from call to call."""
     header = json.loads(payload[8 : 8 + int.from_bytes(payload[:8], "little")])
     found = safetensors.torch.load(payload)
-    return {name: found[name] for name in sorted(found, key=lambda name: header[name]["data_offsets"])}
+    return {name: found[name] for name in sorted(found, key=lambda name: (header[name]["data_offsets"], name))}
 
 
 def _spec_sha256(spec: dict[str, Any]) -> str:

@@ -22,7 +22,6 @@ from xaibench.problem import Explainer, Problem, Training
 from xaibench.scoring import Metric
 from xaibench.sizing import Clock, explainer_row, metric_row, throughput
 from xaibench.stages import Stages, arrays_of
-from xaibench.store import Store
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "MemoryError", "bad_alloc")
 
