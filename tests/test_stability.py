@@ -55,6 +55,14 @@ def test_seeds_that_differ_widen_the_interval_and_move_ranks():
     assert moved[1] > moved[0]
 
 
+def test_explainers_with_equal_scores_tie_in_every_replicate():
+    """The last bit of a sum depends on its place in the matrix product, and on the threads."""
+    one = scored(noise=0.5, images=60, count=5)
+    one.by_explainer["f"], one.families["f"] = one.by_explainer["e0"].copy(), "gradient"
+    table = ranked([one]).query("metric == 'q'").set_index("explainer")
+    assert set(table.loc["e0", ["rank", "rank_low", "rank_high"]]) == set(table.loc["f", ["rank", "rank_low", "rank_high"]]) == {5.5}
+
+
 def test_a_family_has_the_mean_of_its_metrics_ranks():
     first, second = scored("q"), scored("w")
     second.by_explainer.update({name: -values for name, values in first.by_explainer.items()})

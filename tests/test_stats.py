@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from xaibench.stats import ONE_IMAGE, ONE_SEED, TWO_SEEDS, crossed_interval, images_needed, resampled_interval, wilson_interval
+from xaibench.stats import ONE_IMAGE, ONE_SEED, TWO_SEEDS, crossed_interval, images_needed, ranks_of, resampled_interval, wilson_interval
 
 
 def simulated(images: int, seeds: int, seed_sd: float, runs: int = 5000) -> np.ndarray:
@@ -149,6 +149,15 @@ def test_wilsons_interval_is_the_published_one():
         assert wilson_interval(found / count, count) == pytest.approx((low, high), abs=5e-5)
         exact = reference.binomtest(found, count).proportion_ci(method="wilson")
         assert wilson_interval(found / count, count) == pytest.approx((exact.low, exact.high), abs=1e-12)
+
+
+def test_ranks_tie_where_only_rounding_differs():
+    last = [1.0, np.nextafter(1.0, 2), np.nextafter(1.0, 0)]
+    assert ranks_of([2.0, *last, -3.0, 1 + 1e-8]).tolist() == [1, 4, 4, 4, 6, 2]
+    for scale in (1e-300, 1e-5, 3.0, 1e300):
+        assert ranks_of(scale * np.array([0.3, 0.1 + 0.2, 0.4, 0.0])).tolist() == [2.5, 2.5, 1, 4]
+    values = np.random.default_rng(0).integers(0, 6, size=(30, 8)).astype(float)
+    assert (ranks_of(values) == reference.rankdata(-values, axis=1)).all()
 
 
 def test_images_needed_has_defined_ends():

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from xaibench.paired import Scored
-from xaibench.stats import Floats, resampled_interval
+from xaibench.stats import Floats, ranks_of, resampled_interval
 
 RESAMPLES = 200
 MOST_COLUMNS = 12
@@ -82,8 +82,7 @@ def _ranks(scored: Scored, explainers: Sequence[str]) -> Floats:
     values = shared_values(scored, explainers)
     draws = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
     weights = np.concatenate([np.ones((1, len(values))), draws]) / len(values)
-    found: Floats = stats.rankdata(-np.tensordot(weights, values, axes=1), axis=2)
-    return found
+    return ranks_of(np.tensordot(weights, values, axes=1))
 
 
 def _spearman(ranks: Floats) -> Iterator[Floats]:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from xaibench.metric_agreement import shared_explainers, shared_values
 from xaibench.paired import Scored
-from xaibench.stats import Floats
+from xaibench.stats import Floats, ranks_of
 
 LEVEL = 0.95
 RESAMPLES, SPLITS = 500, 200
@@ -59,8 +58,7 @@ def _replicates(values: Floats) -> Floats:
     by_image = draw.multinomial(images, np.full(images, 1 / images), size=RESAMPLES) / images
     by_seed = draw.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
     means = np.einsum("rj,rje->re", by_seed, np.tensordot(by_image, values, axes=1))
-    found: Floats = stats.rankdata(-np.concatenate([values.mean(axis=(0, 1))[None], means]), axis=1)
-    return found
+    return ranks_of(np.concatenate([values.mean(axis=(0, 1))[None], means]))
 
 
 def _rows(scored: Scored, explainers: Sequence[str], ranks: Floats, known: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -112,7 +110,7 @@ def _seeds(values: Floats) -> Floats:
 
 def _apart(first: Floats, second: Floats) -> Floats:
     """(N, 4) of scores (N, explainers): share of ranks that differ, their mean distance, Kendall's tau-b, whether the first is the same."""
-    one, other = stats.rankdata(-first, axis=1), stats.rankdata(-second, axis=1)
+    one, other = ranks_of(first), ranks_of(second)
     pairs = np.triu_indices(one.shape[1], k=1)
     signs, others = (np.sign(ranks[:, pairs[0]] - ranks[:, pairs[1]]) for ranks in (one, other))
     untied, others_untied = np.abs(signs).sum(axis=1), np.abs(others).sum(axis=1)

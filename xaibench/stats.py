@@ -182,6 +182,13 @@ def resampled_interval(values: ArrayLike, level: float = 0.95) -> tuple[Floats, 
     return mean, mean - half, mean + half
 
 
+def ranks_of(means: ArrayLike) -> Floats:
+    """Ranks along the last axis, 1 is the highest, of what was summed: what agrees in 10 digits ties, since the rest is rounding."""
+    digits, exponents = np.frexp(np.asarray(means, dtype=np.float64))
+    found: Floats = stats.rankdata(-np.ldexp(np.round(digits, 10), exponents), axis=-1)
+    return found
+
+
 def wilson_interval(share: ArrayLike, count: int, level: float = 0.95) -> tuple[Floats, Floats]:
     """Interval for proportions that were each found to be `share` among so many (Wilson 1927); halves are allowed.
 

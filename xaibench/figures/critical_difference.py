@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,8 @@ VERSION = 1
 
 ROW, WIDTH = 0.15, 3.6
 """Inches of an explainer's row, and of a panel."""
+LETTERS = 50
+"""Letters that fit above a panel."""
 BAR = 0.03
 """Distance of the bars, as a share of the panel's width."""
 
@@ -39,8 +42,7 @@ def critical_difference(ranks: pd.DataFrame, path: Path) -> Figure:
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for one, ((dataset, model), part) in zip(axes, panels, strict=False):
             _panel(one, part.sort_values("mean_rank", kind="stable"), colors)
-            test = "" if part["friedman"].isna().all() else f", Friedman p {_text(part['friedman'].iloc[0])}"
-            one.set_title(f"{dataset} / {model}\n{part['images'].iloc[0]} images{test}")
+            one.set_title(_title(str(dataset), str(model), int(part["images"].iloc[0]), float(part["friedman"].iloc[0])))
         for one in axes[len(panels) :]:
             one.axis("off")
         dots = {family: axes[0].plot([], [], "o", markersize=3, color=colors[name])[0] for name, family in sorted(families.items())}
@@ -72,5 +74,7 @@ def _panel(axes: Axes, part: pd.DataFrame, colors: dict[str, str]) -> None:
     style.row_names(axes, list(part["explainer"])[::-1], set(part.loc[part["family"] == "control", "explainer"]))
 
 
-def _text(p: float) -> str:
-    return "< .001" if p < 0.001 else f"= {p:.3f}"
+def _title(dataset: str, model: str, images: int, p: float) -> str:
+    apart = " / " if len(dataset) + len(model) < LETTERS else "\n"
+    test = "" if math.isnan(p) else ", Friedman p < .001" if p < 0.001 else f", Friedman p = {p:.3f}"
+    return f"{dataset}{apart}{model}\n{images} image{'s' * (images != 1)}{test}"
