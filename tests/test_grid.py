@@ -129,7 +129,7 @@ def test_a_grid_is_the_product_of_its_axes_with_each_explanation_together():
     assert len(cells) == len(set(cells)) == 2 * 2 * 2 * 3
     explanations = [cell.explaining for cell in cells]
     assert [one == other for one, other in zip(explanations[::2], explanations[1::2], strict=True)] == [True] * 12
-    assert len({cell.key() for cell in cells}) == 24
+    assert len({cell.key for cell in cells}) == 24
     assert str(cells[-1]) == "digits linear seed 1 random draw 2 deletion"
     assert isinstance(cells[0], Cell)
 
@@ -200,7 +200,7 @@ def test_a_run_is_the_same_in_any_order_and_beside_any_other_cells(tmp_path):
     grid = small((Gradient(), Random()), metrics)
     run(grid, whole)
     run(small((Random(),), metrics[1:]), alone)
-    key = list(grid.cells())[-1].key()
+    key = list(grid.cells())[-1].key
     one, other = (stages.store.read("evaluate", key).tensors for stages in (whole, alone))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)

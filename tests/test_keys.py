@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xaibench import curves, keys, removal, seeding
+from xaibench import curves, identity, keys, removal, seeding
 from xaibench.component import Component
 from xaibench.datasets.digits import Digits
 from xaibench.explainers.integrated_gradients import IntegratedGradients
@@ -57,6 +57,8 @@ def test_digest_refuses_what_json_does_not_know():
 
 
 def cell_keys(explaining: Explaining = EXPLAINING, metric: Component | None = None) -> dict[str, str]:
+    """As a new process computes them."""
+    clear_caches()
     metric = metric or Deletion()
     return {
         "train": train_key(explaining.training)[0],
@@ -196,9 +198,10 @@ class Method(Component):
 
 
 def clear_caches() -> None:
-    for cached in vars(keys).values():
-        if hasattr(cached, "cache_clear"):
-            cached.cache_clear()
+    for module in (keys, identity):
+        for cached in vars(module).values():
+            if hasattr(cached, "cache_clear"):
+                cached.cache_clear()
 
 
 class Package:

@@ -213,7 +213,7 @@ def test_reading_finds_what_is_damaged(tmp_path, stage):
     run(grid, Stages(store, Runtime("cpu")))
     (cell,) = grid.cells()
     keys = {"train": train_key(cell.training), "predict": predict_key(cell.training), "explain": explain_key(cell.explaining)}
-    key = keys[stage][0] if stage in keys else cell.key()
+    key = keys[stage][0] if stage in keys else cell.key
     (store.folder(stage, key) / "payload.safetensors").write_bytes(b"?")
     results = Results(grid, store)
     results.read()

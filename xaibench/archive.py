@@ -58,7 +58,7 @@ def roots(grid: Grid) -> Iterator[Result]:
         yield "influence", influence_key(training, entry.component)[0]
     for cell in cells(grid):
         yield "explain", cell.explaining.key
-        yield "evaluate", cell.key()
+        yield "evaluate", cell.key
 
 
 def needed(store: Store, wanted: Iterable[Result]) -> set[Result]:

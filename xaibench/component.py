@@ -115,11 +115,8 @@ def describe(component: Any) -> Any:
 
     Fields with the metadata ``runtime`` (where something runs) are left out: no result depends on them.
     """
-    if dataclasses.is_dataclass(component) and not isinstance(component, type):
-        cls = type(component)
-        names = [field.name for field in dataclasses.fields(component) if not field.metadata.get("runtime")]
-        fields = {name: describe(getattr(component, name)) for name in names}
-        return {"class": f"{cls.__module__}.{cls.__qualname__}", **fields}
+    if isinstance(component, Component):
+        return dict(_described(component))
     if isinstance(component, Mapping):
         return {str(key): describe(value) for key, value in component.items()}
     if isinstance(component, list | tuple):
@@ -127,6 +124,13 @@ def describe(component: Any) -> Any:
     if component is None or isinstance(component, bool | int | float | str):
         return component
     raise TypeError(f"{component!r}: expected a component, number, string, list or mapping")
+
+
+@lru_cache(maxsize=10_000)
+def _described(component: Component) -> dict[str, Any]:
+    cls = type(component)
+    names = [field.name for field in dataclasses.fields(component) if not field.metadata.get("runtime")]
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", **{name: describe(getattr(component, name)) for name in names}}
 
 
 @lru_cache(maxsize=None)
@@ -157,7 +161,7 @@ def _fit(value: Any, hint: Any) -> tuple[Any, str]:
     if hint is type(None):
         return value, "" if value is None else "null"
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value), "" if math.isfinite(value) else "a finite number"
+        return float(value) + 0.0, "" if math.isfinite(value) else "a finite number"  # -0.0 equals 0.0, and must not have another key
     good = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
     return value, "" if good else _name(hint)
 

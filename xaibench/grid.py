@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from xaibench.budget import Budget
@@ -12,7 +13,7 @@ from xaibench.component import Component
 from xaibench.identity import Explaining, evaluate_key
 from xaibench.influence.analysis import Influence
 from xaibench.problem import Dataset, Explainer, Model, Training
-from xaibench.scoring import Metric
+from xaibench.scoring import Metric, mismatch
 from xaibench.selection import ExplainOn
 from xaibench.training import Trainer
 
@@ -47,9 +48,10 @@ class Cell:
 
     @property
     def unsupported(self) -> str:
-        """Why the network does not take the dataset's images, or ""."""
+        """Why the network does not take the dataset's images, or the metric not what the explainer gives, or ""."""
         dataset = self.dataset.component
-        return self.model.component.unsupported(dataset.shape, len(dataset.classes)) or ""
+        why = self.model.component.unsupported(dataset.shape, len(dataset.classes))
+        return why or mismatch(self.metric.component, self.explainer.component)
 
     @property
     def training(self) -> Training:
@@ -61,6 +63,7 @@ class Cell:
         explaining = replace(self.explaining, explain_on=explain_on)
         return replace(self, explain_on=Entry(self.explain_on.name, explain_on), explaining=explaining)
 
+    @cached_property
     def key(self) -> str:
         """Key of the cell's scores."""
         return evaluate_key(self.explaining, self.metric.component, self.score_on, self.explaining.key)[0]

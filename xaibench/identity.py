@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from xaibench import altering, keys
@@ -40,6 +40,7 @@ class Explaining:
         return explain_key(self)[0]
 
 
+@lru_cache(maxsize=100_000)
 def train_key(training: Training) -> tuple[str, dict[str, Any]]:
     """Key and spec of a trained classifier."""
     trainer = training.trainer
@@ -65,6 +66,7 @@ def predict_key(training: Training) -> tuple[str, dict[str, Any]]:
     return keys.digest(spec), spec
 
 
+@lru_cache(maxsize=100_000)
 def explain_key(explaining: Explaining) -> tuple[str, dict[str, Any]]:
     """Key and spec of explanations."""
     parts = {"explainer": explaining.explainer, "explain_on": explaining.explain_on}

@@ -36,7 +36,7 @@ def code(component: Any) -> dict[str, str]:
     where it has one (a shared module), else its fingerprint and what it imports in turn. A module that has ``LIBRARY`` adds that
     library's installed version.
     """
-    return dict(_code(tuple(dict.fromkeys(cls.__module__ for cls in _classes(component)))))
+    return dict(_code(tuple(dict.fromkeys(_modules(component)))))
 
 
 @lru_cache(maxsize=None)
@@ -62,16 +62,19 @@ def _is_docstring(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _classes(value: Any) -> list[type]:
-    """The classes of components, and of the components in their fields."""
-    if isinstance(value, Mapping):
-        return [cls for item in value.values() for cls in _classes(item)]
-    if isinstance(value, list | tuple):
-        return [cls for item in value for cls in _classes(item)]
-    if not isinstance(value, Component):
-        return []
-    fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
-    return [type(value), *(cls for item in fields for cls in _classes(item))]
+def _modules(value: Any) -> Iterator[str]:
+    """The modules of components, and of the components in their fields."""
+    if isinstance(value, Component):
+        yield from _of_component(value)
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _modules(item)
+
+
+@lru_cache(maxsize=10_000)
+def _of_component(component: Component) -> tuple[str, ...]:
+    fields = [getattr(component, field.name) for field in dataclasses.fields(component)]
+    return (type(component).__module__, *_modules(fields))
 
 
 def _collect(name: str, found: dict[str, str]) -> None:

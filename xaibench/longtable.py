@@ -42,7 +42,7 @@ class Results:
     @cached_property
     def found(self) -> list[tuple[Cell, Artifact]]:
         """All cells with their scores."""
-        pairs = [(cell, self.store.read("evaluate", cell.key())) for cell in cells(self.grid)]
+        pairs = [(cell, self.store.read("evaluate", cell.key)) for cell in cells(self.grid)]
         return [(cell, artifact) for cell, artifact in pairs if artifact is not None and cell.training in self._predictions]
 
     def read(self) -> None:

@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from xaibench import scoring
 from xaibench.budget import Budget, affords
 from xaibench.component import ConfigurationError
 from xaibench.explaining import blocks
@@ -42,11 +41,15 @@ class Planned:
     """What is known of a cell before it runs: its state, the reason of a skip or failure, and the passes of explaining and scoring."""
 
     cell: Cell
-    key: str
     status: Status
     reason: str = ""
     explaining: Passes = field(default_factory=Passes)
     scoring: Passes = field(default_factory=Passes)
+
+    @property
+    def key(self) -> str:
+        """Key of its scores."""
+        return self.cell.key
 
     @property
     def passes(self) -> Passes:
@@ -57,18 +60,12 @@ class Planned:
 def plan(grid: Grid, store: Store) -> list[Planned]:
     """The state of every cell; nothing is computed, and no data is read."""
     failed = store.failures.keys()
-    return [_planned(cell, grid.budget, store, failed) for cell in grid.cells()]
+    return [_planned(cell, reason, store, failed) for cell, reason in _cells(grid)]
 
 
 def cells(grid: Grid) -> Iterator[Cell]:
-    """All cells that the grid's budget allows, with as many images as it allows."""
-    for cell in grid.cells():
-        if grid.budget is None:
-            yield cell
-        elif not cell.unsupported:
-            sized, reason = _sized(cell, grid.budget)
-            if not reason:
-                yield sized
+    """All cells whose parts fit and that the grid's budget allows, with as many images as it allows."""
+    return (cell for cell, reason in _cells(grid) if not reason)
 
 
 def helpers(cells: Iterable[Planned]) -> dict[str, Training]:
@@ -140,20 +137,28 @@ def untrained(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Mod
         return model.build(shape, classes).eval().requires_grad_(False)
 
 
-def _planned(cell: Cell, budget: Budget | None, store: Store, failed: set[str]) -> Planned:
-    sized, reason = (cell, cell.unsupported) if budget is None or cell.unsupported else _sized(cell, budget)
-    key = sized.key()
+@lru_cache(maxsize=2)
+def _cells(grid: Grid) -> tuple[tuple[Cell, str], ...]:
+    """Each cell with the images that the budget allows, and why its parts or the budget rule it out, or "".
+
+    The same objects for all who ask, so that their keys are computed once.
+    """
+    budget = grid.budget
+    return tuple((cell, cell.unsupported) if budget is None or cell.unsupported else _sized(cell, budget) for cell in grid.cells())
+
+
+def _planned(cell: Cell, reason: str, store: Store, failed: set[str]) -> Planned:
     if reason:
-        return Planned(sized, key, "skipped", reason)
-    if store.has("evaluate", key):
-        return Planned(sized, key, "cached")
-    record = store.failures.of(key) if key in failed else None
+        return Planned(cell, "skipped", reason)
+    if store.has("evaluate", cell.key):
+        return Planned(cell, "cached")
+    record = store.failures.of(cell.key) if cell.key in failed else None
     if record is not None:
-        return Planned(sized, key, "skipped" if record.skipped else "failed", record.message)
-    reason, passes = _outlook(sized, sized.explain_on.component)
-    if not reason and sized.score_on is not None:
-        passes = passes[0], _outlook(sized, sized.score_on)[1][1]
-    return Planned(sized, key, "skipped" if reason else "to do", reason, *passes)
+        return Planned(cell, "skipped" if record.skipped else "failed", record.message)
+    reason, passes = _outlook(cell, cell.explain_on.component)
+    if not reason and cell.score_on is not None:
+        passes = passes[0], _outlook(cell, cell.score_on)[1][1]
+    return Planned(cell, "skipped" if reason else "to do", reason, *passes)
 
 
 def _sized(cell: Cell, budget: Budget) -> tuple[Cell, str]:
@@ -179,8 +184,7 @@ def _outlook(cell: Cell, explain_on: ExplainOn) -> tuple[str, tuple[Passes, Pass
     """Why a cell must be skipped, or "", and the passes of explaining and scoring: from the architecture and the shapes alone."""
     on = cell.dataset.component, cell.model.component, explain_on
     explainer, metric = cell.explainer.component, cell.metric.component
-    mismatch = scoring.mismatch(metric, explainer)
-    reason, explaining = (mismatch, Passes()) if mismatch else _explaining(*on, explainer)
+    reason, explaining = _explaining(*on, explainer)
     why, scored = (reason, Passes()) if reason else _scoring(*on, explainer, metric)
     return why, (Passes(), Passes()) if why else (explaining, scored)
 

@@ -77,7 +77,7 @@ def names(cells: Sequence[Planned]) -> dict[str, str]:
     for training, about in trainings.items():
         found |= {train_key(training)[0]: f"training {about}", predict_key(training)[0]: f"predicting {about}"}
     found |= {item.cell.explaining.key: f"explaining {item.cell.name}" for item in cells}
-    found |= {item.key: f"scoring {item.cell}" for item in cells}
+    found |= {item.key: f"scoring {item.cell}" for item in cells if item.status != "skipped"}
     further = {key: f"training {type(helper.model).__name__}, seed {helper.seed}" for key, helper in helpers(cells).items()}
     return further | found
 

@@ -98,8 +98,8 @@ class Store:
         return None
 
     def _found(self, stage: str, key: str) -> Iterator[Path]:
-        folders = (root / stage / key for root in (self.root, *self.caches))
-        return (folder for folder in folders if (folder / SPEC).is_file())
+        places = (f"{root}/{stage}/{key}" for root in (self.root, *self.caches))
+        return (Path(place) for place in places if os.path.isfile(f"{place}/{SPEC}"))
 
     def get(self, stage: str, key: str, spec: dict[str, Any], compute: Callable[[], Artifact]) -> tuple[Artifact, bool]:
         """The stored result, or else the computed and now stored one; and whether it was there already.

@@ -33,7 +33,7 @@ def lines(found):
 
 def keys(argv):
     grid, _ = composed(Request(argv))
-    return [cell.key() for cell in grid.cells()]
+    return [cell.key for cell in grid.cells()]
 
 
 GRIDS = [

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
+from xaibench.cli.bench_tables import publish
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
 
@@ -47,12 +48,7 @@ def main(argv: list[str]) -> int:
         if not console.is_terminal:
             console.print(f"{axis} {sizes[axis]}: {rows[-1]['seconds']:.3g} s", highlight=False)
     table = grown(pd.DataFrame(rows))
-    options.out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(options.out / "influence.csv", index=False, float_format="%.4g")
-    text = markdown(table, usual, options.threads)
-    (options.out / "influence.md").write_text(text, encoding="utf-8")
-    console.print(text, markup=False, highlight=False)
-    console.print(f"written to {options.out}", highlight=False)
+    publish(table, markdown(table, usual, options.threads), options.out / "influence", console)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.console import Console
 
+from xaibench.cli.bench_tables import publish
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
 
@@ -46,11 +47,7 @@ def main(argv: list[str]) -> int:
             rows.append(measured(options.overrides, seeds, Path(folder) / "store"))
             console.print(", ".join(f"{name} {value:,.3g}" for name, value in rows[-1].items()), highlight=False)
     table = pd.DataFrame(rows)
-    options.out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(options.out / "store.csv", index=False, float_format="%.4g")
-    text = markdown(table, options.threads)
-    (options.out / "store.md").write_text(text, encoding="utf-8")
-    console.print(text, markup=False, highlight=False)
+    publish(table, markdown(table, options.threads), options.out / "store", console)
     return 0
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.console import Console
 
 CAPTIONS = {
     "throughput": "The classifier alone at its best chunk and memory format, and what share the fixed rule reaches (timed in turns).",
@@ -152,6 +154,15 @@ def significant(value: float) -> str:
     """Three significant digits, more before the decimal point, and no exponent."""
     digits = 0 if abs(value) >= 100 or value == round(value) else 2 - math.floor(math.log10(abs(value)))
     return f"{value:,.{max(digits, 0)}f}"
+
+
+def publish(table: pd.DataFrame, text: str, path: Path, console: Console) -> None:
+    """Write a table as `path` with .csv, and with .md the text that shows it, and print that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.4g")
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    console.print(text, markup=False, highlight=False)
+    console.print(f"written to {path.parent}", highlight=False)
 
 
 def markdown(

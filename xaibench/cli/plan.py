@@ -148,8 +148,10 @@ def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:
     exact = all(item.cell.explainer.component.family is not Family.SEARCH for item in once.values())
     work = {"explain": (_sum(item.explaining for item in once.values()), exact)}
     work["evaluate"] = _sum(item.scoring for item in todo), all(item.cell.metric.component.exact_passes for item in todo)
-    for stage, states in (("explain", explained), ("evaluate", {item.key: item.status for item in cells})):
-        count, (passes, exact) = Counter(states.values()), work[stage]
+    scored = {item.key: item.status for item in cells if item.status != "skipped"}
+    skipped = Counter(skipped=sum(item.status == "skipped" for item in cells))
+    for stage, count in (("explain", Counter(explained.values())), ("evaluate", Counter(scored.values()) + skipped)):
+        passes, exact = work[stage]
         numbers = (f"{'' if exact or not number else 'at most '}{number:,}" for number in (passes.forward, passes.backward))
         table.add_row(stage, *(str(count[state]) for state in ("cached", "to do", "skipped")), *numbers)
     return table

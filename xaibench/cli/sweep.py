@@ -81,19 +81,20 @@ def _finish(results: Results, settings: Settings, before: list[Planned], absent:
 
 def _report(store: Store, settings: Settings, before: list[Planned], absent: list[str], console: Console) -> int:
     """The sweep's last words: how many cells are done, cached, skipped and failed, and why."""
-    records = {key: record for key in [*(item.key for item in before), *absent] if (record := store.failures.of(key))}
-    states: Counter[str] = Counter()
-    for item in before:
+    tried = [item for item in before if item.status in ("to do", "failed")]
+    records = {key: record for key in [*(item.key for item in tried), *absent] if (record := store.failures.of(key))}
+    states: Counter[str] = Counter(item.status for item in before if item.status != "to do")
+    for item in (item for item in tried if item.status == "to do"):
         left = "left" if item.key not in records else "skipped" if records[item.key].skipped else "failed"
-        states[item.status if item.status != "to do" else "done" if store.has("evaluate", item.key) else left] += 1
+        states["done" if store.has("evaluate", item.key) else left] += 1
     counted = ("done", "cached", "skipped", "failed", *(["left"] if states["left"] else []))
     console.print(", ".join(f"{states[state]} {state}" for state in counted) + f" of {len(before)} cells")
     for text in skipped(before):
         console.print(text, highlight=False)
-    found = [records[item.key] for item in before if item.status == "to do" and item.key in records]
+    found = [records[item.key] for item in tried if item.status == "to do" and item.key in records]
     for message, count in Counter(record.message for record in found if record.skipped).items():
         console.print(f"skipped {count} x {message}", highlight=False)
-    reasons = Counter(records[item.key].message for item in before if item.key in records and not records[item.key].skipped)
+    reasons = Counter(records[item.key].message for item in tried if item.key in records and not records[item.key].skipped)
     for key in absent:
         if key in records and not records[key].skipped:
             reasons.setdefault(records[key].message, 1)

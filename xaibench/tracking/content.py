@@ -68,7 +68,7 @@ def of_explanation(results: Results, study: str, cells: list[tuple[Cell, Artifac
     }
     for cell, artifact in cells:
         facts = results.facts(cell)
-        parts[f"metric {facts['metric']}"] = Part(cell.key(), partial(_send_scores, facts["metric"], facts["explainer"], artifact))
+        parts[f"metric {facts['metric']}"] = Part(cell.key, partial(_send_scores, facts["metric"], facts["explainer"], artifact))
     return name, parts
 
 
