@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +30,9 @@ EXAMPLES = """examples:
 
 NOTE = """Seconds with files in memory. Cells are those of all explainers and metrics on digits and a linear network, as many as it has for
 each seed, with made-up scores of {images} images: real keys, specs, checksums and payloads. Files: reading every file and nothing else,
-the least that whatever reads a store takes. List and verify: `xaibench store`. Plan: `xaibench plan`, once the grid is composed. Read:
-the scores and explanations with their checksums, to be published. Tables: from these the long table, costs, quality of maps, curves."""
+the least that whatever reads a store takes. List and verify: `xaibench store`. Plan: `xaibench plan`, once the grid is composed, in a new
+process. Read: the scores and explanations with their checksums, to be published, by the process that planned. Tables: from these the long
+table, costs, quality of maps, curves."""
 
 IMAGES, STEPS = 20, 15
 
@@ -37,14 +40,14 @@ IMAGES, STEPS = 20, 15
 def main(argv: list[str]) -> int:
     """Measure, print and write the table."""
     options = parsed(argv)
-    import torch
-
-    torch.set_num_threads(options.threads)
     console = Console(width=None if Console().is_terminal else 160)
-    rows = []
-    with tempfile.TemporaryDirectory(dir=options.place) as folder:
+    rows, spawn = [], multiprocessing.get_context("spawn")
+    fresh = ProcessPoolExecutor(1, spawn, max_tasks_per_child=1)  # each task in a process that has no key yet
+    with tempfile.TemporaryDirectory(dir=options.place) as folder, fresh:
         for seeds in map(int, options.seeds.split(",")):
-            rows.append(measured(options.overrides, seeds, Path(folder) / "store"))
+            task = options.overrides, seeds, Path(folder) / "store", options.threads
+            written = fresh.submit(filled, *task).result()
+            rows.append({"seeds": seeds} | fresh.submit(used, *task).result() | {"write": written})
             console.print(", ".join(f"{name} {value:,.3g}" for name, value in rows[-1].items()), highlight=False)
     table = pd.DataFrame(rows)
     publish(table, markdown(table, options.threads), options.out / "store", console)
@@ -64,18 +67,35 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def measured(overrides: list[str], seeds: int, root: Path) -> dict[str, float]:
-    """Results of a grid of so many seeds, and the seconds that each use of them takes."""
+def grid_of(overrides: list[str], seeds: int) -> Grid:
+    """The grid with so many seeds."""
+    usual = ["dataset=digits", "model=linear", "explainer=glob(*)", "metric=glob(*)", f"explain_on.count={IMAGES}"]
+    return composed(Request([*usual, f"seed={','.join(map(str, range(seeds)))}", *overrides]))[0]
+
+
+def filled(overrides: list[str], seeds: int, root: Path, threads: int) -> float:
+    """The seconds that it takes to write the results of a grid of so many seeds that are not there yet."""
+    import torch
+
+    from xaibench.store import Store
+
+    torch.set_num_threads(threads)
+    grid = grid_of(overrides, seeds)
+    return seconds(lambda: fill(grid, Store(root)))
+
+
+def used(overrides: list[str], seeds: int, root: Path, threads: int) -> dict[str, float]:
+    """The results of a grid of so many seeds, and the seconds that each use of them takes."""
+    import torch
+
     from xaibench import archive
     from xaibench.longtable import Results
     from xaibench.planning import plan
     from xaibench.store import Store
 
-    usual = ["dataset=digits", "model=linear", "explainer=glob(*)", "metric=glob(*)", f"explain_on.count={IMAGES}"]
-    grid, _ = composed(Request([*usual, f"seed={','.join(map(str, range(seeds)))}", *overrides]))
-    store, results = Store(root), Results(grid, Store(root))
-    written = seconds(lambda: fill(grid, store))
-    found = archive.results(store)
+    torch.set_num_threads(threads)
+    grid, store = grid_of(overrides, seeds), Store(root)
+    results, found = Results(grid, store), archive.results(store)
     calls: dict[str, Callable[[], Any]] = {
         "files": lambda: [file.read_bytes() for stage, key in found for file in store.folder(stage, key).iterdir()],
         "list": lambda: [store.size(stage, key) for stage, key in archive.results(store)],
@@ -85,7 +105,7 @@ def measured(overrides: list[str], seeds: int, root: Path) -> dict[str, float]:
         "verify": lambda: [store.damage(stage, key) for stage, key in found],
     }
     spent = {name: seconds(call) for name, call in calls.items()}
-    return {"seeds": seeds, "cells": len(results.found), "results": len(found), "rows": len(results.scores()), "write": written} | spent
+    return {"cells": len(results.found), "results": len(found), "rows": len(results.scores())} | spent
 
 
 def seconds(call: Callable[[], Any]) -> float:
