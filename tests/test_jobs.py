@@ -15,7 +15,7 @@ from xaibench.explainers.random import Random
 from xaibench.failures import Failure
 from xaibench.grid import Entry, Grid
 from xaibench.identity import predict_key
-from xaibench.jobs import batches
+from xaibench.jobs import _shares, batches
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.f_fidelity import FFidelity
 from xaibench.metrics.roar import Roar
@@ -73,6 +73,15 @@ def test_shares_take_what_they_must_before_the_next_begins(store):
     one = dataclasses.replace(GRID, seeds=(0,))
     explained = [job[2] for job in jobs(one, store, passes=2000) if job[0] == "explain"]
     assert explained == ["gradient,random", "ig"]  # 1,008 and 1,000 make a share; ig has one of its own
+    first = dataclasses.replace(one, explainers=GRID.explainers[::-1])
+    assert [job[2] for job in jobs(first, store, passes=3000) if job[0] == "explain"] == ["ig", "random,gradient"]
+    assert list(_shares({"a": 2, "b": 1, "c": 3, "d": 1}, 3)) == [["a", "b"], ["c"], ["d"]]
+
+
+def test_an_explainer_with_less_than_two_shares_is_not_split(store):
+    one = dataclasses.replace(GRID, seeds=(0,))  # 3,000 and the passes of two deletions for each explainer
+    scored = [job[2:] for job in jobs(one, store, passes=2000) if job[0] == "evaluate"]
+    assert scored == [(name, "sparseness,deletion,deletion_2") for name in ("gradient", "random", "ig")]
 
 
 def test_only_what_the_store_lacks_has_jobs(store):
@@ -83,6 +92,8 @@ def test_only_what_the_store_lacks_has_jobs(store):
     assert jobs(GRID, store, LARGE) == []
     store.remove("explain", plan(GRID, store)[0].cell.explaining.key)
     assert jobs(GRID, store, LARGE) == [("explain", (0,), "gradient", "sparseness")]
+    store.failures.record(plan(GRID, store)[0].cell.explaining.key, Failure("an explanation", "fell", "Traceback"))
+    assert jobs(GRID, store, LARGE) == []
 
 
 def test_what_failed_has_no_jobs(store):

@@ -32,6 +32,6 @@ def writing(folder: Path) -> Iterator[None]:
         if told & FULL:
             raise StoreError(f"{folder}: {os.strerror(told.pop())}; make room and run again: what was computed so far is kept") from error
         if told & CLOSED:
-            hint = "to use results of a store that only can be read: runtime.cache=[FOLDER], and another runtime.store"
+            hint = "to use results of a store that only can be read: runtime.caches=[FOLDER], and another runtime.store"
             raise StoreError(f"{folder}: {os.strerror(told.pop())}; expected a folder to write to ({hint})") from error
         raise

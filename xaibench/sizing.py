@@ -190,8 +190,8 @@ def _whole(value: Any) -> bool:
 
 
 def paths(component: Component) -> Iterator[tuple[str, ...]]:
-    """The names that lead to each field, those of components in fields included."""
-    for field in dataclasses.fields(component):
+    """The names that lead to each field that can be set, those of components in fields included."""
+    for field in (field for field in dataclasses.fields(component) if field.init):
         yield (field.name,)
         value = getattr(component, field.name)
         if isinstance(value, Component):

@@ -144,6 +144,7 @@ def test_a_store_that_cannot_be_written_is_told_before_anything_is_computed(tmp_
     assert outcome.status == 2
     assert "store" in outcome.err
     assert "expected a folder to write to" in outcome.err
+    assert "runtime.caches=[FOLDER]" in outcome.err
 
 
 def test_a_cache_that_is_not_there_is_an_error(tmp_path):
