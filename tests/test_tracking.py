@@ -390,6 +390,21 @@ def test_killing_wandbs_process_leaves_our_run_unharmed(mirrored: Mirrored, tmp_
     assert not list((tmp_path / "results" / "wandb").glob("*.json"))
 
 
+def test_the_job_of_a_sweep_fills_the_run_that_the_agent_made(tmp_path: Path) -> None:
+    """W&B ignores other ids there; all that a job wrote under its own would have ended in one run."""
+    command = [sys.executable, "-m", "xaibench.cli.main", "run", "dataset=digits", "model=linear", "trainer.epochs=1", "explain_on.count=4"]
+    command += ["explainer=gradient", "metric=sparseness", "study=one", "tracker=wandb", "tracker.mode=offline", "runtime.device=cpu"]
+    sent = []
+    for job in ("first", "second"):
+        names = {"WANDB_SWEEP_ID": "sweep", "WANDB_RUN_ID": job}
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=os.environ | names)
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+        sent += [path for path in (tmp_path / "results" / "wandb").glob("offline-run-*") if path not in sent]
+        assert sent[-1].name.endswith(f"-{job}")
+        assert merged(records(sent[-1]), "summary")["sparseness/value"] > 0
+    assert len(sent) == 2
+
+
 def test_undefined_scores_are_counted_and_left_out_of_means() -> None:
     nan = torch.nan
     values = {"values.value": torch.tensor([[1.0, 3.0], [nan, 5.0], [4.0, 4.0]]), "values.none": torch.full((3, 2), nan)}

@@ -36,6 +36,9 @@ class Wandb(Tracker):
     a table of all explainers with the mean of every metric over the seeds and its interval, for each classifier a table of images with
     every explainer's map of them, and all tables and figures as an artifact.
 
+    In a job of a W&B sweep there is one run, that of the job, with the id that W&B's agent gave it, and with the explanation's content; the
+    study is mirrored by the `xaibench run` that writes its tables.
+
     What was sent is noted in ``results/wandb/<id>.json``, for each mode, entity and project; delete the file to send a run again.
     Anything that goes wrong ends the mirroring with one warning and leaves the results as they are.
 
@@ -62,11 +65,12 @@ class Wandb(Tracker):
 
                 if self.mode == "online" and not wandb.login(prompt=False, verify=False):
                     raise ConnectionError("no API key; use `wandb login`, or tracker.mode=offline")
-                sent = 0
+                sent, job = 0, os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
                 for key, cells in explanations(results).items():
                     name, parts = of_explanation(results, study, cells)
-                    sent += self._sync(place, key[:ID_LENGTH], name, study, "explanation", parts)
-                sent += self._sync(place, digest({"study": study})[:ID_LENGTH], study, study, "study", of_study(results, study, folder))
+                    sent += self._sync(place, job or key[:ID_LENGTH], name, study, "explanation", parts)
+                if not job:
+                    sent += self._sync(place, digest({"study": study})[:ID_LENGTH], study, study, "study", of_study(results, study, folder))
         except Exception as error:  # whatever W&B does, the results stand
             reason = " ".join(str(error).split()) or "no reason given"
             log.warning("W&B: %s: %s; the mirror is incomplete, the results are not affected", type(error).__name__, reason)
