@@ -16,8 +16,8 @@ from xaibench.stats import crossed_interval
 class BeatsControls(ScoreClaim):
     """How much better an explainer scores than the best control, image by image; expected above 0.
 
-    The best control is the one with the best mean on the same classifier. One row for each explainer, with the interval of images
-    crossed with seeds.
+    The best control is the one with the best mean on the same classifier, which the note tells. One row for each explainer, with the
+    interval of images crossed with seeds.
 
     Parameters
     ----------
@@ -40,5 +40,6 @@ class BeatsControls(ScoreClaim):
             for name, values in scored.by_explainer.items():
                 if name not in scored.controls:
                     found = crossed_interval(scored.sign * (values - scored.by_explainer[best]))
-                    text = f"{self.metric} better than that of the best control, {best} ({mean:.3g})"
-                    yield row(scored.names | {"explainer": name}, text, found, ">")
+                    text = f"{self.metric} better than that of the best control, {best}"
+                    checked = row(scored.names | {"explainer": name}, text, found, ">")
+                    yield checked | {"note": "; ".join(filter(None, [f"{best} {mean:.3g}", checked["note"]]))}
