@@ -8,6 +8,7 @@ from torch import nn
 
 from xaibench import bench, sizing
 from xaibench.bench import DIRECTIONS, RULED, Speed
+from xaibench.counterfactuals.growing_spheres import GrowingSpheres
 from xaibench.explainers.anchors import Anchors
 from xaibench.explainers.exact_shapley import ExactShapley
 from xaibench.explainers.gradient import Gradient
@@ -149,6 +150,12 @@ def test_throughput_tries_chunks_around_the_rules(problem, monkeypatch):
         (2, "channels last", 2, 4, 0.5),
         (2, "channels last", pytest.approx(2 / 3), 4, 0.5),
     ]
+
+
+def test_a_field_that_cannot_be_set_is_left_alone(problem):
+    found = sizing.fitted(GrowingSpheres(), lambda each: each.most_passes(problem.take(slice(0, 1))).forward, 1)
+    assert ("output",) not in sizing.paths(found)
+    assert (found.samples, found.output) == (1, "probability")
 
 
 def test_a_bound_of_a_search_is_a_field_too(problem):
