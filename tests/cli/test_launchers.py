@@ -66,6 +66,20 @@ def test_all_launchers_give_the_same_tables_and_compute_each_result_once(name, t
     assert len({tuple(found.items()) for found in tables.values()}) == 1
 
 
+def test_a_launcher_that_fails_and_leaves_everything_as_it_was_is_not_asked_a_third_time(bench, monkeypatch):
+    asked = []
+
+    def launch(*given: object) -> Exception:
+        asked.append(given)
+        return RuntimeError("invalid partition specified")
+
+    monkeypatch.setattr("xaibench.cli.launch._launch", launch)
+    with pytest.raises(RuntimeError, match="invalid partition"):
+        bench.run("model=linear", "explainer=gradient", "metric=sparseness")
+    assert len(asked) == 2
+    assert not any(bench.made().values())
+
+
 def killed(bench: Bench, out_of_tree, times: int) -> tuple[int, str]:
     given = ("-m", "model=linear", "explainer=gradient,killing,saliency", "metric=sparseness")
     out_of_tree.add("explainer", "killing", "killing.Killing", KILLING.replace("times: int = 1", f"times: int = {times}"))
