@@ -14,7 +14,7 @@ from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear
 from xaibench.planning import plan
-from xaibench.problem import Passes
+from xaibench.problem import Passes, Training
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime, Stages
 from xaibench.store import Store
@@ -54,6 +54,12 @@ def test_passes_and_bytes_follow_from_shapes(tmp_path):
     assert found["evaluate"].passes == Passes(2 * 2 * 40 * 5)
     assert found["evaluate"].storage == 4 * (40 * 4 * (NAMES + 5) + 40 * 4 * NAMES) + 8 * (40 * 16 + FOLDER)
     assert found["evaluate"].hours == pytest.approx(2 * 2 * 40 * 5 / 100 / 3600)
+
+
+def test_given_weights_are_not_trained(monkeypatch):
+    monkeypatch.setattr(Linear, "fixed", True)
+    found = estimates._training(Training(Digits(), Linear(), Trainer(epochs=2), 0))
+    assert found == (Passes(), 4 * (64 * 10 + 10))
 
 
 def test_what_is_cached_takes_nothing_and_real_files_are_as_large(tmp_path):
