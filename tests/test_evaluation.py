@@ -165,6 +165,40 @@ def test_a_store_keeps_results_and_knows_the_network_by_its_weights(network, dig
     assert kept() == 7
 
 
+def test_explainers_of_one_name_are_told_apart(network, digits):
+    twice = [IntegratedGradients(steps=5), IntegratedGradients(steps=9)]
+    found = xaibench.explain(network, digits.test.images[:2], twice, device="cpu")
+    assert list(found) == ["IntegratedGradients[steps=5]", "IntegratedGradients[steps=9]"]
+    assert not np.array_equal(*found.values())
+
+
+class Powered(nn.Module):
+    """Differs from others of its kind in what is in no weight."""
+
+    def __init__(self, power, table):
+        super().__init__()
+        self.power, self.table = power, torch.tensor(table)
+        torch.manual_seed(0)
+        self.layer = nn.Linear(64, 10)
+        self.register_buffer("scale", torch.tensor(table), persistent=False)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1) ** self.power) * self.table * self.scale
+
+
+def test_a_store_knows_networks_apart_by_all_that_they_hold(digits, tmp_path):
+    images = digits.test.images
+    networks = [Powered(1, 1.0), Powered(3, 1.0), Powered(1, -1.0), Powered(1, 1.0)]
+    scores = []
+    for network in networks:
+        given = {"explainers": ["gradient"], "metrics": ["deletion"], "rewrite": False, "device": "cpu"}
+        kept = xaibench.evaluate(network.eval(), images[:4], store=tmp_path / "store", **given)
+        scores.append(kept["value"].tolist())
+        assert scores[-1] == xaibench.evaluate(network.eval(), images[:4], **given)["value"].tolist()
+    assert scores[0] == scores[3]
+    assert len(list((tmp_path / "store" / "evaluate").iterdir())) == 3
+
+
 def test_all_classes_can_be_explained(network, digits):
     found = xaibench.evaluate(network, digits.test.images[:2], explainers=["gradient"], metrics=["sparseness"], targets="all")
     assert sorted(found["target"].unique()) == list(range(10))

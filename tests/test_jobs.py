@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from xaibench.datasets.digits import Digits
-from xaibench.execution import run
+from xaibench.execution import retry, run
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.random import Random
@@ -121,6 +121,19 @@ def test_a_network_that_several_explanations_need_is_trained_before_them(store):
     assert all(store.has("train", key) for key in shared)
     assert not store.keys("explain")
     assert [job[0] for job in jobs(grid, store, LARGE)] == ["train", "train", "explain", "evaluate"]
+
+
+def test_a_failed_network_is_tried_again_with_its_cells(store):
+    metrics = (Entry("f_fidelity", FFidelity(epochs=1, steps=2, samples=2)),)
+    grid = dataclasses.replace(GRID, explainers=GRID.explainers[:1], metrics=metrics, seeds=(0,))
+    (cell,) = plan(grid, store)
+    (key,) = helpers([cell])
+    for name in (key, cell.key):
+        store.failures.record(name, Failure("a network", "fell", "Traceback"))
+    cells = plan(grid, store)
+    assert [item.status for item in cells] == ["failed"]
+    retry(grid, cells, store)
+    assert not store.failures.keys()
 
 
 def test_a_grid_of_classifiers_has_jobs_that_train_them(store):

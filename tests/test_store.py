@@ -8,11 +8,12 @@ import os
 import stat
 from pathlib import Path
 
+import filelock
 import pytest
 import safetensors.torch
 import torch
 
-from xaibench.store import PAYLOAD, PROVENANCE, SPEC, Artifact, Store
+from xaibench.store import PAYLOAD, PROVENANCE, SPEC, Artifact, Store, _held
 
 KEY = hashlib.sha256(b"a key").hexdigest()
 WHAT = {"stage": "explain", "component": {"steps": 50, "share": 0.1}, "parents": {}}
@@ -40,6 +41,35 @@ def stored(store: Store) -> Path:
 
 def files(store: Store) -> list[str]:
     return sorted(str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file())
+
+
+def test_a_damaged_result_of_a_cache_counts_as_absent_and_is_left_there(store, tmp_path):
+    cache = Store(tmp_path / "cache")
+    place = stored(cache)
+    both = Store(store.root, (cache.root,))
+    assert both.has("explain", KEY)
+    (place / PAYLOAD).write_bytes(b"")
+    assert both.read("explain", KEY) is None
+    assert not Store(store.root, (cache.root,)).has("explain", KEY)  # other processes know
+    assert place.is_dir()
+    both.write("explain", KEY, WHAT, artifact())
+    assert both.read("explain", KEY) is not None
+    assert both.keys("explain") == [KEY]
+
+
+def test_locks_are_looked_at_without_making_any(store):
+    places = store.root / "locks"
+    places.mkdir(parents=True)
+    with pytest.raises(FileNotFoundError):
+        _held(places / "gone.lock")
+    assert not list(places.iterdir())
+    stale = places / "stale.lock"
+    stale.touch(mode=0o444)
+    assert not _held(stale)
+    with filelock.FileLock(places / "held.lock"):
+        assert _held(places / "held.lock")
+        assert store.computing() == {"held"}
+        assert store.abandoned() == {"stale"}
 
 
 def test_what_is_written_is_read(store):

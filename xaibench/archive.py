@@ -19,7 +19,6 @@ from xaibench.component import UserError
 from xaibench.grid import Grid
 from xaibench.identity import influence_key, predict_key
 from xaibench.planning import cells
-from xaibench.problem import Training
 from xaibench.store import FAILURES, LOCKS, Store
 
 STAGES = ("train", "predict", "explain", "evaluate", "influence")
@@ -52,8 +51,8 @@ def results(store: Store) -> list[Result]:
 
 def roots(grid: Grid) -> Iterator[Result]:
     """What a study shows: its classifiers, analyses, explanations and scores."""
-    for dataset, model, trainer, seed in grid.classifiers():
-        yield "predict", predict_key(Training(dataset.component, model.component, trainer.component, seed))[0]
+    for training in grid.trainings():
+        yield "predict", predict_key(training)[0]
     for training, entry in grid.analyses():
         yield "influence", influence_key(training, entry.component)[0]
     for cell in cells(grid):

@@ -56,7 +56,7 @@ class Estimate:
     stage, results
         Its name, and how many results are to be computed.
     passes
-        Through classifiers of the grid or networks as large.
+        Through classifiers of the grid, or networks that are taken to be as fast, such as autoencoders.
     hours, storage
         At the given rates, and bytes in the store.
     """
@@ -85,12 +85,7 @@ def estimates(grid: Grid, cells: list[Planned], store: Store, rates: Rates) -> l
     """
     todo = [item for item in cells if item.status == "to do"]
     explained = {item.cell.explaining.key: item for item in todo if not store.has("explain", item.cell.explaining.key)}
-    trainings = {
-        train_key(each)[0]: each
-        for each in (
-            Training(data.component, model.component, trainer.component, seed) for data, model, trainer, seed in grid.classifiers()
-        )
-    }
+    trainings = {train_key(each)[0]: each for each in grid.trainings()}
     further = {key: each for key, each in helpers(cells).items() if key not in trainings}
     new = [[each for key, each in found.items() if not store.has("train", key)] for found in (trainings, further)]
     return [
@@ -167,5 +162,6 @@ def _identity(problem: Problem) -> int:
 def _summed(stage: str, parts: Iterable[tuple[tuple[Dataset, Model], Passes, int]], rates: Rates) -> Estimate:
     count, passes, hours, storage = 0, Passes(), 0.0, 0
     for pair, taken, size in parts:
-        count, passes, hours, storage = count + 1, passes + taken, hours + rates[pair].hours(taken), storage + size + FOLDER
+        rate = rates[pair] if pair in rates else next(known for (dataset, _), known in rates.items() if dataset == pair[0])
+        count, passes, hours, storage = count + 1, passes + taken, hours + rate.hours(taken), storage + size + FOLDER
     return Estimate(stage, count, passes, hours, storage)

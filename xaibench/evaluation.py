@@ -23,9 +23,9 @@ from xaibench.execution import retry, run
 from xaibench.given import GivenImages, GivenNetwork, given
 from xaibench.grid import Entry, Grid
 from xaibench.identity import Explaining
-from xaibench.longtable import Results
+from xaibench.longtable import Results, varying
 from xaibench.models.checkpoint import prepared
-from xaibench.planning import check, plan
+from xaibench.planning import blank, check, plan, untrained
 from xaibench.problem import Arrays, Explainer, Split, Training
 from xaibench.progress import watching
 from xaibench.scoring import Metric
@@ -109,6 +109,7 @@ def evaluate(
     with components as found, _stages(device, store) as stages:
         grid = _grid(*found, *chosen, targets, draw)
         check(grid)
+        Results(grid, stages.store).read()  # damaged results are removed, and so computed again
         retry(grid, plan(grid, stages.store), stages.store)
         with watching(plan(grid, stages.store), stages.store, Console(stderr=True)):
             run(grid, stages)
@@ -171,10 +172,13 @@ def _stages(device: str, store: str | Path | None) -> Iterator[Stages]:
     """The stages with a store."""
     runtime = Runtime(device)
     runtime.torch_device()  # raises for one that is not there
-    arrays_of.cache_clear()
-    with tempfile.TemporaryDirectory() as scratch:
-        yield Stages(Store(Path(store or scratch).absolute()), runtime)
-    arrays_of.cache_clear()
+    held = (arrays_of, untrained, blank)  # the user's images and network, which are let go at the end
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Stages(Store(Path(store or scratch).absolute()), runtime)
+    finally:
+        for cached in held:
+            cached.cache_clear()
 
 
 def _grid(dataset: GivenImages, network: GivenNetwork, explainers: Entries, metrics: Entries, targets: Any, draw: int) -> Grid:
@@ -202,7 +206,7 @@ def _entries(group: str, chosen: Chosen, kind: type) -> tuple[Entry[Any], ...]:
         raise ValueError(
             f"{group}s: expected one or more names or {kind.__name__} components, got {wrong[0].component if wrong else 'none'}"
         )
-    return entries
+    return tuple(Entry(label, entry.component) for entry, label in varying(entries).items())
 
 
 def _name(one: str | Component) -> str:

@@ -7,6 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from xaibench.disk import StoreError
@@ -39,8 +40,8 @@ def run(grid: Grid, stages: Stages, phase: Phase = "evaluate") -> None:
         If nothing can be kept any more, because the disk is full or the store is read-only.
     """
     if not grid.explainers:
-        for dataset, model, trainer, seed in grid.classifiers():
-            _classifier(Training(dataset.component, model.component, trainer.component, seed), stages)
+        for training in grid.trainings():
+            _classifier(training, stages)
     for training, entry in grid.analyses():
         _analysis(training, entry, stages)
     planned = plan(grid, stages.store)
@@ -74,10 +75,8 @@ def _explained(explaining: Explaining, members: list[Planned], stages: Stages, p
 def missing(grid: Grid, cells: Sequence[Planned], store: Store) -> list[str]:
     """Of classifiers, analyses and explanations, which the cells' tables and figures show beside the scores: keys that are not there."""
     if not grid.explainers:
-        trainings = [
-            Training(dataset.component, model.component, trainer.component, seed) for dataset, model, trainer, seed in grid.classifiers()
-        ]
-        return [predict_key(training)[0] for training in trainings if not trained(training, store)] + _lacking_analyses(grid, store)
+        untrained = [training for training in grid.trainings() if not trained(training, store)]
+        return [predict_key(training)[0] for training in untrained] + _lacking_analyses(grid, store)
     wanted = dict.fromkeys(item.cell.explaining for item in cells if item.status != "skipped")
     lacking = [explaining for explaining in wanted if not complete(explaining, store)]
     keys = dict.fromkeys(key for item in lacking for key in (predict_key(item.training)[0], item.key))
@@ -88,7 +87,8 @@ def retry(grid: Grid, cells: Sequence[Planned], store: Store) -> None:
     """Forget the failures of a grid, so that it is tried again."""
     failed = store.failures.keys()
     if failed:
-        store.failures.forget(failed & {*missing(grid, cells, store), *(item.key for item in cells), *helpers(cells)})
+        again = [replace(item, status="to do") for item in cells if item.status == "to do" or item.key in failed]
+        store.failures.forget(failed & {*missing(grid, cells, store), *(item.key for item in again), *helpers(again)})
 
 
 def _lacking_analyses(grid: Grid, store: Store) -> list[str]:
@@ -109,7 +109,7 @@ def trained(training: Training, store: Store) -> bool:
 def _cell(item: Planned, broken: Failure | None, stages: Stages) -> None:
     cell, failures = item.cell, stages.store.failures
     if broken is None and (failed := failures.keys()):
-        broken = next((failures.of(key) for key in helpers([item]) if key in failed), None)
+        broken = next((failures.of(key) for key in helpers([item]) if key in failed and not stages.store.has("train", key)), None)
     if broken:
         failures.record(item.key, Failure(str(cell), broken.message, broken.traceback))
     else:

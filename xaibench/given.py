@@ -6,6 +6,8 @@ import contextlib
 import copy
 import hashlib
 import inspect
+import re
+import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -109,11 +111,12 @@ def given(arrays: Arrays, names: tuple[str, ...], network: nn.Module, original: 
     """
     channels, height, width = arrays.test.images.shape[1:]
     label = type(original).__name__
-    content = _sha256(network.state_dict(), f"{label} {network} {_code(original)}")
+    tensors, others = _attributes(original)
+    content = _sha256(network.state_dict() | tensors, f"{label} {network} {_code(original)} {others}")
     splits = {"train": arrays.train, "validation": arrays.validation, "test": arrays.test}
-    tensors = {f"{name}.{part}": value for name, split in splits.items() for part, value in vars(split).items()}
+    contents = {f"{name}.{part}": value for name, split in splits.items() for part, value in vars(split).items()}
     masked = {} if arrays.test_masks is None else {"masks": arrays.test_masks}
-    images = GivenImages(_sha256(tensors | masked, str(names)), channels, height, width, names, bool(masked))
+    images = GivenImages(_sha256(contents | masked, str(names)), channels, height, width, names, bool(masked))
     model = GivenNetwork(label, content)
     _arrays[images.sha256], _networks[model.sha256] = arrays, network
     try:
@@ -124,13 +127,36 @@ def given(arrays: Arrays, names: tuple[str, ...], network: nn.Module, original: 
 
 
 def _code(network: nn.Module) -> str:
-    """The source of the network's own classes, where it can be read: what `forward` does is in no weight and in no module's name."""
-    found = []
-    for cls in sorted({type(module) for module in network.modules()}, key=lambda one: f"{one.__module__}.{one.__qualname__}"):
-        if not cls.__module__.startswith("torch."):
-            with contextlib.suppress(OSError, TypeError):  # it was typed into a shell
-                found.append(inspect.getsource(cls))
-    return "\n".join(found)
+    """What the network's own classes do, which is in no weight and in no module's name: their source, or what was compiled from it."""
+    bases = {base for module in network.modules() for base in type(module).__mro__}
+    classes = {base for base in bases if base.__module__.split(".")[0] not in ("torch", "builtins")}
+    ordered = sorted(classes, key=lambda one: f"{one.__module__}.{one.__qualname__}")
+    return "\n".join(_source(function) for cls in ordered for function in vars(cls).values() if inspect.isfunction(function))
+
+
+def _source(function: types.FunctionType) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # it was typed into a shell
+        compiled = function.__code__
+        return _without_places(f"{compiled.co_code.hex()} {compiled.co_consts} {compiled.co_names}")
+
+
+def _attributes(network: nn.Module) -> tuple[dict[str, Tensor], str]:
+    """What else the network's modules hold: tensors that are not in the state dict by name, and all others as text."""
+    tensors, others = dict(network.named_buffers()), []
+    for path, module in network.named_modules():
+        for name, value in sorted(vars(module).items()):
+            if isinstance(value, Tensor):
+                tensors[f"{path}.{name}"] = value
+            elif not name.startswith("_") and name != "training":
+                others.append(f"{path}.{name}={_without_places(repr(value))}")
+    return {f"held {name}": value for name, value in tensors.items()}, "; ".join(others)
+
+
+def _without_places(text: str) -> str:
+    """Without addresses in memory, which differ from run to run."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _sha256(tensors: Mapping[str, Tensor], more: str) -> str:

@@ -102,11 +102,14 @@ class Grid:
             if not model.component.unsupported(dataset.component.shape, len(dataset.component.classes)):
                 yield dataset, model, trainer, seed
 
+    def trainings(self) -> Iterator[Training]:
+        """The same as what is to be trained."""
+        for dataset, model, trainer, seed in self.classifiers():
+            yield Training(dataset.component, model.component, trainer.component, seed)
+
     def analyses(self) -> Iterator[tuple[Training, Entry[Influence]]]:
         """Each influence analysis of each classifier."""
-        for dataset, model, trainer, seed in self.classifiers():
-            for influence in self.influences:
-                yield Training(dataset.component, model.component, trainer.component, seed), influence
+        return itertools.product(self.trainings(), self.influences)
 
     def cells(self) -> Iterator[Cell]:
         """All cells, those of one explanation together."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import json
 import logging
@@ -95,11 +96,24 @@ class Store:
                 log.warning("damaged result %s/%s (%s): it will be computed again", stage, key[:12], error)
                 if folder.is_relative_to(self.root):
                     shutil.rmtree(folder, ignore_errors=True)
+                else:
+                    with writing(self.root):
+                        self._damaged(stage, key).parent.mkdir(parents=True, exist_ok=True)
+                        self._damaged(stage, key).touch()
         return None
 
     def _found(self, stage: str, key: str) -> Iterator[Path]:
-        places = (f"{root}/{stage}/{key}" for root in (self.root, *self.caches))
-        return (Path(place) for place in places if os.path.isfile(f"{place}/{SPEC}"))
+        place = f"{self.root}/{stage}/{key}"
+        if os.path.isfile(f"{place}/{SPEC}"):
+            yield Path(place)
+        for cache in self.caches:
+            place = f"{cache}/{stage}/{key}"
+            if os.path.isfile(f"{place}/{SPEC}") and not self._damaged(stage, key).exists():
+                yield Path(place)
+
+    def _damaged(self, stage: str, key: str) -> Path:
+        """Marks that the caches' results are of no use: they are not ours to remove."""
+        return self.root / stage / f".damaged-{key}"
 
     def get(self, stage: str, key: str, spec: dict[str, Any], compute: Callable[[], Artifact]) -> tuple[Artifact, bool]:
         """The stored result, or else the computed and now stored one; and whether it was there already.
@@ -207,18 +221,15 @@ class Store:
         for key in found:
             for folder in self.root.glob(f"*/.{key[:12]}-*"):
                 shutil.rmtree(folder, ignore_errors=True)
-            (self.root / LOCKS / f"{key}.lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a store that is only read
+                (self.root / LOCKS / f"{key}.lock").unlink()
         return found
 
     def _locks(self) -> Iterator[tuple[str, bool]]:
         """The keys that have locks, and whether a living process holds it."""
         for path in (self.root / LOCKS).glob("*.lock"):
-            try:
-                filelock.FileLock(path).acquire(timeout=0).lock.release()
-            except filelock.Timeout:
-                yield path.stem, True
-            else:
-                yield path.stem, False
+            with contextlib.suppress(FileNotFoundError):  # released meanwhile
+                yield path.stem, _held(path)
 
     def keys(self, stage: str) -> list[str]:
         """Keys of all results of a stage."""
@@ -242,6 +253,18 @@ class Store:
             with contextlib.suppress(OSError):
                 os.unlink(lock.lock_file)
             lock.release()
+
+
+def _held(lock: Path) -> bool:
+    """Whether a living process holds a lock, without making or changing the file; what cannot be looked at counts as held."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return True
+    return False
 
 
 def _load(folder: Path) -> Artifact:

@@ -6,13 +6,14 @@ import contextlib
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from cli_cases import Bench
+from cli_cases import STAGES, Bench
 from safetensors import SafetensorError
 
 from xaibench import store as store_module
@@ -136,6 +137,18 @@ def test_a_store_that_can_only_be_read_serves_as_a_cache(tmp_path, undisturbed):
     assert more.status == 0, more.out + more.err
     assert bench.made() == {"train": 0, "predict": 0, "explain": 1, "evaluate": 1}  # the classifier is that of the cache
     assert undisturbed.written() == before
+
+
+def test_what_is_damaged_in_a_cache_is_computed_again(tmp_path, undisturbed):
+    cache, bench = Bench(tmp_path / "cache"), Bench(tmp_path / "own")
+    shutil.copytree(undisturbed.store.root, cache.store.root)
+    for stage in STAGES:
+        key = cache.store.keys(stage)[0]
+        (cache.store.folder(stage, key) / "payload.safetensors").write_bytes(b"")
+    outcome = bench.run(*GIVEN, f"runtime.caches=[{cache.store.root}]")
+    assert outcome.status == 0, outcome.out + outcome.err
+    assert bench.tables() == undisturbed.tables()
+    assert all(bench.made().values())
 
 
 def test_a_store_that_cannot_be_written_is_told_before_anything_is_computed(tmp_path):

@@ -86,6 +86,13 @@ def test_the_same_line_is_accepted_without_the_mistake(bench):
     assert sum(bench.made().values()) == 4
 
 
+@pytest.mark.parametrize("given", ["+budget.scoring=10,50", "runtime.threads=1,2", "study=a,b"])
+def test_what_is_no_axis_of_a_grid_is_not_swept(bench, given):
+    outcome = bench.run("-m", "explainer=gradient", "metric=sparseness", given)
+    assert outcome.status == 2
+    assert f"{given}: expected one value; a grid is swept over dataset, model, trainer, explainer, metric, explain_on" in outcome.err
+
+
 def test_a_mistake_in_one_value_of_a_sweep_stops_it_before_it_starts(bench):
     check_refused(bench, ["steps=0"], "-m", "explainer.steps=2,0")
 

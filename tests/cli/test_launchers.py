@@ -42,6 +42,33 @@ class Killing(Gradient):
         return super().__call__(problem, rng)
 '''
 
+KILLING_MODEL = '''
+import os
+import signal
+from dataclasses import dataclass
+
+from torch import nn
+
+from xaibench.problem import Model
+
+
+class Network(nn.Linear):
+    """Takes its process with it when it is trained."""
+
+    def forward(self, images):
+        if self.training:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(images.flatten(1))
+
+
+@dataclass(frozen=True)
+class Killing(Model):
+    """A linear network."""
+
+    def build(self, image_shape, classes):
+        return Network(64, classes)
+'''
+
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, dict[str, bytes]]:
@@ -80,6 +107,13 @@ def test_a_launcher_that_fails_and_leaves_everything_as_it_was_is_not_asked_a_th
     assert not any(bench.made().values())
 
 
+def test_jobs_that_end_well_and_leave_nothing_in_the_store_are_an_error(bench, monkeypatch):
+    monkeypatch.setattr("xaibench.cli.launch._launch", lambda *given: None)
+    outcome = bench.run("model=linear", "explainer=gradient", "metric=sparseness")
+    assert outcome.status == 2
+    assert "3 jobs ended without an error, and what they were to compute is not in" in outcome.err
+
+
 def killed(bench: Bench, out_of_tree, times: int) -> tuple[int, str]:
     given = ("-m", "model=linear", "explainer=gradient,killing,saliency", "metric=sparseness")
     out_of_tree.add("explainer", "killing", "killing.Killing", KILLING.replace("times: int = 1", f"times: int = {times}"))
@@ -92,6 +126,16 @@ def test_a_worker_that_dies_once_loses_nothing(bench, out_of_tree):
     assert status == 0, printed
     assert "what it left is launched again" in printed
     assert "3 done, 0 cached, 0 skipped, 0 failed of 3 cells" in printed
+
+
+def test_a_classifier_that_takes_its_worker_with_it_fails_alone(bench, out_of_tree):
+    out_of_tree.add("model", "killing", "killing_model.Killing", KILLING_MODEL)
+    given = ("-m", "model=killing,linear", "explainer=gradient,saliency", "metric=sparseness")
+    process = start(bench, out_of_tree, (*out_of_tree.flags, *given, *LAUNCHERS["joblib"], "runtime.passes_per_job=1"))
+    printed = process.communicate(timeout=300)[0]
+    assert process.returncode == 1, printed
+    assert "2 done, 0 cached, 0 skipped, 2 failed of 4 cells" in printed
+    assert "its process died, also when it was computed alone" in printed
 
 
 def test_what_takes_its_worker_with_it_again_fails_alone(bench, out_of_tree):

@@ -46,6 +46,12 @@ def test_a_grid_of_declared_data_is_planned_without_any(bench: Bench):
     assert "its sizes alone can only be planned with" in outcome.err
 
 
+def test_networks_that_are_no_classifiers_are_taken_to_be_as_fast(bench: Bench):
+    outcome = bench("plan", "model=linear", "explainer=counterfactual/wachter", "metric=counterfactual/im1", "--rates", "3600,1200")
+    assert outcome.status == 0, outcome.err
+    assert "helpers" in outcome.out
+
+
 @pytest.mark.parametrize("rates", ["5", "5,10", "5,0", "a,b"])
 def test_rates_that_cannot_be_are_refused(rates, bench: Bench, capsys):
     with pytest.raises(SystemExit):

@@ -29,9 +29,10 @@ from xaibench.identity import predict_key, train_key
 from xaibench.jobs import Job, batches
 from xaibench.planning import Planned, helpers, plan
 from xaibench.progress import names
-from xaibench.store import Store
 
 DIED = "its process died, also when it was computed alone; was it killed, or out of memory?"
+
+LOST = "{count} jobs ended without an error, and what they were to compute is not in {root}: do they share folder, code and data?"
 
 Launch = Callable[[list[list[Job]]], Exception | None]
 
@@ -43,34 +44,52 @@ def launched(request: Request, grid: Grid, settings: Settings) -> None:
 
     A process that dies loses what it was computing. The rest is launched again, and so is that. What is lost a second time is computed
     alone: if it takes its process with it once more, it counts as failed.
+
+    Raises
+    ------
+    Exception
+        What the launcher raised, if nothing has changed when it is asked again.
+    UserError
+        If jobs end without an error, and what they were to compute is not in the store.
     """
-    store, died, before = settings.store, set[str](), list[list[Job]]()
+    store, died, failing = settings.store, set[str](), False
     with _launcher(request) as launcher:
 
         def launch(jobs: list[list[Job]]) -> Exception | None:
             return _launch(launcher, request, grid, settings, jobs)
 
-        while left := list(batches(grid, cells := plan(grid, store), store, settings.passes_per_job)):
-            error = launch(left)
-            lost = store.abandoned()
-            if not error:
-                return
-            if left == before and not lost:
-                raise error
-            log.warning("%s: what it left is launched again", " ".join(str(error).split())[:200] or type(error).__name__)
+        jobs = _left(grid, plan(grid, store), settings)
+        while jobs:
+            error, lost = launch(jobs), store.abandoned()
+            before, jobs = jobs, _left(grid, plan(grid, store), settings)
+            stuck = jobs == before and lost <= store.failures.keys()
+            if stuck and (failing or not error):
+                raise error or UserError(LOST.format(count=sum(map(len, jobs)), root=store.root))
+            if error:
+                log.warning("%s: what it left is launched again", " ".join(str(error).split())[:200] or type(error).__name__)
             if suspects := lost & died:
-                _alone(suspects, grid, cells, store, launch)
-            died, before = died | lost, left
+                _alone(suspects, grid, settings, launch)
+                jobs = _left(grid, plan(grid, store), settings)
+            died, failing = died | lost, stuck
 
 
-def _alone(suspects: set[str], grid: Grid, cells: list[Planned], store: Store, launch: Launch) -> None:
+def _left(grid: Grid, cells: list[Planned], settings: Settings, passes: int | None = None) -> list[list[Job]]:
+    """The batches that are left to do, as far as is asked for."""
+    found = batches(grid, cells, settings.store, settings.passes_per_job if passes is None else passes)
+    return [batch for batch in found if PHASES.index(batch[0].phase) <= PHASES.index(settings.until)]
+
+
+def _alone(suspects: set[str], grid: Grid, settings: Settings, launch: Launch) -> None:
     """Compute one after the other what may have killed its process, and put on record what does."""
+    store, cells = settings.store, plan(grid, settings.store)
     known = names(cells)
+    classifiers = {train_key(each)[0]: predict_key(each)[0] for each in grid.trainings()}  # whose failures have this name
     concerned = [replace(item, status=item.status if suspects & set(_keys(item)) else "skipped") for item in cells]
-    for job in (job for batch in batches(grid, concerned, store, passes=1) for job in batch):
+    for job in (job for batch in _left(grid, concerned, settings, passes=1) for job in batch):
         if launch([[job]]):
             for key in store.abandoned():
-                store.failures.record(key, Failure(known.get(key, key), DIED, DIED))
+                for name in {key, classifiers.get(key, key)}:
+                    store.failures.record(name, Failure(known.get(key, key), DIED, DIED))
 
 
 def _keys(item: Planned) -> Iterator[str]:
@@ -99,11 +118,9 @@ def _instance(config: DictConfig, context: HydraContext) -> Launcher:
 
 
 def _launch(launcher: Launcher, request: Request, grid: Grid, settings: Settings, jobs: Sequence[Sequence[Job]]) -> Exception | None:
-    """Launch batch after batch, as far as is asked for; the error if a job died."""
+    """Launch batch after batch; the error if a job died."""
     number = 0
     for batch in jobs:
-        if PHASES.index(batch[0].phase) > PHASES.index(settings.until):
-            return None
         size = settings.jobs or (1 if isinstance(launcher, BasicLauncher) else len(batch))
         for some in (batch[start : start + size] for start in range(0, len(batch), size)):
             try:

@@ -16,7 +16,7 @@ from xaibench.cli.request import Request
 from xaibench.grid import Grid
 from xaibench.identity import influence_key, predict_key, train_key
 from xaibench.planning import Planned, helpers, plan
-from xaibench.problem import Family, Passes, Training
+from xaibench.problem import Family, Passes
 from xaibench.stages import Runtime
 from xaibench.store import Store
 
@@ -130,11 +130,8 @@ def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:
     table = Table(title=f"{len(cells)} cells", title_justify="left")
     for column in ("stage", "cached", "to do", "skipped", "forward passes to do", "backward passes to do"):
         table.add_column(column, justify="left" if column == "stage" else "right")
-    trainings = [
-        Training(dataset.component, model.component, trainer.component, seed) for dataset, model, trainer, seed in grid.classifiers()
-    ]
-    trained = {train_key(training)[0]: store.has("train", train_key(training)[0]) for training in trainings}
-    predicted = {predict_key(training)[0]: store.has("predict", predict_key(training)[0]) for training in trainings}
+    trained = {key: store.has("train", key) for key, _ in map(train_key, grid.trainings())}
+    predicted = {key: store.has("predict", key) for key, _ in map(predict_key, grid.trainings())}
     further = {key: store.has("train", key) for key in helpers(cells) if key not in trained}
     for stage, found in (("train", trained), ("helpers", further), ("predict", predicted)):
         if found or stage != "helpers":

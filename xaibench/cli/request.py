@@ -28,6 +28,7 @@ from xaibench.component import ConfigurationError
 from xaibench.configuration import conf_folder
 
 GROUPS = ("dataset", "model", "trainer", "explainer", "metric")
+AXES = (*GROUPS, "explain_on", "seed", "draw")
 SUITES = "metric/suite"
 FOLDERS = {
     "dataset": ("own", "large"),
@@ -108,14 +109,15 @@ class Request:
         self.overrides = [item for item in self._study_grid(given) if item.key_or_group not in taken] + given
         for item in self.overrides:
             _check("", _root(item), [*GROUPS, *self._top_level()], _text(item))
+            if item.is_sweep_override() and _root(item) not in AXES:
+                raise ConfigurationError(f"{_text(item)}: expected one value; a grid is swept over {', '.join(AXES)}")
             if _root(item) == "runtime" and _is_field(item):
                 _check("", item.key_or_group, [f"runtime.{name}" for name in _own_config()["runtime"]], _text(item))
 
     @property
     def only_informs(self) -> bool:
         """Whether Hydra is asked to print something instead of running."""
-        flags = self.flags
-        return bool(flags.help or flags.hydra_help or flags.cfg or flags.info or flags.shell_completion)
+        return any(getattr(self.flags, name) for name in ("help", "hydra_help", "cfg", "info", "shell_completion"))
 
     @cached_property
     def choices(self) -> dict[str, list[Choice]]:
@@ -233,8 +235,7 @@ class Request:
 
 
 def _own_config() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((conf_folder() / "config.yaml").read_text())
-    return content
+    return dict(yaml.safe_load((conf_folder() / "config.yaml").read_text()))
 
 
 def study_content(loader: ConfigLoaderImpl, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from xaibench.cli.launch import launched
 from xaibench.cli.plan import skipped, summary
 from xaibench.cli.request import Request
 from xaibench.configuration import conf_folder
-from xaibench.execution import missing, retry
+from xaibench.execution import PHASES, missing, retry
 from xaibench.formats import terminal
 from xaibench.grid import Grid
 from xaibench.layout import blocks
@@ -49,7 +49,8 @@ def computed(grid: Grid, settings: Settings, compute: Callable[[], None], tables
         before = plan(grid, store)
     absent = missing(grid, before, store)
     states = {item.status for item in before}
-    if set(absent) - store.failures.keys() or "to do" in states or "cached" not in states:
+    useless = "cached" not in states and (before or next(grid.classifiers(), None) is None)
+    if set(absent) - store.failures.keys() or "to do" in states or useless:
         check(grid)
         store.check()
         device = settings.runtime.torch_device()
@@ -103,7 +104,8 @@ def _report(store: Store, settings: Settings, before: list[Planned], absent: lis
     if reasons:
         console.print(f"tracebacks in {_shown(store.failures.folder)}; retry=failed tries again", highlight=False)
     nothing = bool(before) and states["skipped"] == len(before)
-    return 1 if states["failed"] or reasons or nothing else 0
+    lacking = settings.until == PHASES[-1] and states["left"]
+    return 1 if states["failed"] or lacking or reasons or nothing else 0
 
 
 def _shown(path: Path) -> str:
