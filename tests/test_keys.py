@@ -108,6 +108,11 @@ def test_each_change_changes_the_keys_that_depend_on_it_and_no_other(fields, sta
     assert changed(**fields) == stages
 
 
+def test_numbers_that_are_equal_have_one_key():
+    assert str(Constant(-0.0).value) == "0.0"
+    assert cell_keys(metric=Deletion(removal=Constant(-0.0))) == cell_keys(metric=Deletion(removal=Constant(0.0)))
+
+
 def test_other_files_change_every_key(monkeypatch):
     before = cell_keys()
     monkeypatch.setattr(Digits, "checksum", lambda self: "other")

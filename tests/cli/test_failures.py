@@ -93,6 +93,18 @@ def test_a_failing_explainer_does_not_stop_the_others(bench, out_of_tree):
     assert all("failing" in item["cell"] for item in records)
 
 
+def test_a_failed_metric_is_told_again_by_the_next_run(bench, out_of_tree):
+    code = FAILING.replace("explainers.gradient import Gradient", "metrics.sparseness import Sparseness").replace(
+        "(Gradient)", "(Sparseness)"
+    )
+    out_of_tree.add("metric", "failing", "failing_metric.Failing", code.replace("problem, rng", "problem, explanation, rng"))
+    for done in ("1 done, 0 cached", "0 done, 1 cached"):
+        outcome = bench.run(*out_of_tree.flags, "explainer=gradient", "metric=failing,sparseness")
+        assert outcome.status == 1
+        assert f"{done}, 0 skipped, 1 failed of 2 cells" in outcome.out
+        assert "failed 1 x RuntimeError: the sky fell" in outcome.out
+
+
 def test_a_mended_explainer_is_computed_and_its_record_removed(bench, out_of_tree):
     out_of_tree.add("explainer", "failing", "mended_explainer.Failing", FAILING)
     given = (*out_of_tree.flags, "explainer=failing", "metric=sparseness")

@@ -27,6 +27,14 @@ def test_hours_and_storage_at_stated_rates(bench: Bench):
     assert bench("plan", *GIVEN, "--rates", "3600,1200", "--rates", "10,5").out.count("as stated") == 2
 
 
+def test_what_does_not_fit_is_skipped_in_the_plan_and_counted_once_each(bench: Bench):
+    given = ("model=linear", "explainer=gradient,counterfactual/wachter", "metric=deletion,counterfactual/validity")
+    assert bench.counts("-m", *given)["evaluate"] == (0, 2, 2)
+    reasons = {item.reason for item in bench.plan("-m", *given) if item.status == "skipped"}
+    told = "scores {}, and the explainer gives {}"
+    assert reasons == {told.format(*pair) for pair in (("attributions", "counterfactuals"), ("counterfactuals", "attributions"))}
+
+
 def test_measured_throughput_is_told(bench: Bench, monkeypatch):
     monkeypatch.setattr("xaibench.estimates.LEAST_SECONDS", 0.01)
     outcome = bench("plan", *GIVEN, "--measure")
