@@ -131,17 +131,17 @@ def measured(argv: list[str], options: argparse.Namespace, cases: list[Case]) ->
     while cases:
         command = [sys.executable, "-m", "xaibench.cli.main", "bench", "size", *argv, "--probe", json.dumps(cases)]
         with tempfile.TemporaryFile("w+") as told, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True) as process:
-            while cases:
+            going = True
+            while cases and going:
                 rows, late = next_rows(process, options.seconds)
                 if rows is None:
+                    going = False
                     process.kill()
                     process.wait()
                     told.seek(0)
                     last = [*told.read().strip().splitlines()[-1:], f"status {process.returncode}"][0]
                     rows = [{"skipped": f"stopped after {options.seconds} s" if late else f"failed: {last}"}]
                 yield cases.pop(0), rows
-                if process.poll() is not None:
-                    break
 
 
 def next_rows(process: subprocess.Popen[str], most: int) -> tuple[list[Row] | None, bool]:
