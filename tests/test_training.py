@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import random
+import signal
 import warnings
 from dataclasses import replace
 
@@ -177,6 +178,20 @@ def test_the_settings_hold_while_training(small, monkeypatch):
     monkeypatch.setattr(lightning.NetworkModule, "on_train_epoch_start", look)
     trained(small, replace(SHORT, matmul="medium"))
     assert seen == [("medium", True, True)] * 2
+
+
+@pytest.mark.parametrize("tasks", [None, "4"])
+def test_a_training_is_one_process_on_a_cluster_too(small, monkeypatch, tmp_path, tasks):
+    """Lightning would take over a job of several tasks, or complain that there is none."""
+    expected = trained(small, SHORT)
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.setenv(name, tasks) if tasks else monkeypatch.delenv(name, raising=False)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)}
+    assert same(trained(small, SHORT), expected)
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
 
 
 def test_every_epoch_trains_on_every_image_once_and_validates_on_all(small, monkeypatch):

@@ -108,6 +108,7 @@ def fit(
         If the loss becomes NaN or infinite.
     """
     import pytorch_lightning as pl
+    from lightning_fabric.plugins.environments import LightningEnvironment
 
     from xaibench.lightning import ArraysModule, KeepBest, NetworkModule
 
@@ -126,6 +127,7 @@ def fit(
             devices=1 if device.index is None else [device.index] if device.type == "cuda" else 1,
             max_epochs=recipe.epochs,
             precision=trainer.precision,
+            plugins=[LightningEnvironment()],  # one process, also in a cluster's job: its signals are the launcher's
             callbacks=[best, stop] if recipe.patience else [best],
             logger=False,
             enable_checkpointing=False,
@@ -220,6 +222,7 @@ def _settings(trainer: Trainer) -> Iterator[None]:
             # The arrays already lie on the device: worker processes, which Lightning recommends, would only slow this down.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", message="The `srun` command is available")  # on every machine of a SLURM cluster
             warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)  # Lightning's, about torch's API
             yield
     finally:
