@@ -77,7 +77,7 @@ def test_pairs_tested_together_are_those_tested_alone(images):
         differences = (values[row["first"]] - values[row["second"]])[:, 0]
         given = differences[np.isfinite(differences)]
         assert row["p"] == stats.wilcoxon(given, zero_method="pratt").pvalue
-        assert row["images_needed"] == images_needed(given)
+        assert row["images_needed"] == images_needed(given, 1 - 0.05 / len(table))
         assert (row["effect_low"], row["effect_high"]) == wilson_interval(row["effect"], len(given))
 
 
@@ -158,6 +158,24 @@ def test_images_needed_finds_the_difference_four_times_in_five():
     assert np.mean(hits) == pytest.approx(0.8, abs=0.03)
 
 
+def test_significant_needs_the_interval_the_test_and_one_direction():
+    draw = np.random.default_rng(7)
+    clear = 1.0 + draw.normal(size=(200, 3))
+    seeds = clear + np.array([8.0, -7.0, 0.0])  # other seeds might turn it round
+    few = np.where(draw.uniform(size=(200, 1)) < 0.2, 5.0, -0.5)
+    skewed = few + 0.01 * draw.normal(size=(200, 3))  # better in the mean, worse on most images
+    found = {
+        name: pairs(scored({"a": values, "b": np.zeros((200, 3))})).iloc[0]
+        for name, values in {"clear": clear, "seeds": seeds, "skewed": skewed}.items()
+    }
+    assert found["clear"]["differs"]
+    assert not found["seeds"]["differs"]
+    assert found["seeds"]["p_holm"] < 0.001
+    assert not found["skewed"]["differs"]
+    assert found["skewed"]["p_holm"] < 0.001
+    assert found["skewed"]["low"] > 0
+
+
 def test_the_page_says_who_leads_and_what_the_best_control_is():
     draw = np.random.default_rng(6)
     noise = draw.normal(size=200)
@@ -165,8 +183,8 @@ def test_the_page_says_who_leads_and_what_the_best_control_is():
     given = scored({name: offset + noise + 0.1 * draw.normal(size=200) for name, offset in offsets.items()}, controls=("sobel", "random"))
     compared = pairs(given)
     line = next(line for line in markdown(compared, ranks(given, compared)).splitlines() if line.startswith("| deletion"))
-    metric, first, near, beside = (cell.strip() for cell in line.strip("|").split("|"))
-    assert (metric, first, near) == ("deletion", "strong", "also")
+    metric, images, first, near, beside = (cell.strip() for cell in line.strip("|").split("|"))
+    assert (metric, images, first, near) == ("deletion", "200", "strong", "also")
     assert beside.startswith("strong - sobel: +0.499 (+0.4")
     assert beside.endswith("better on 100%, p < .001")
 

@@ -22,8 +22,8 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "environment payloads identity stages budget grid planning execution jobs progress archive given",
     "peers bench sizing estimates metric_parity alibi_parity ethik_parity",
     "stats blocks layout formats tables longtable studies differences paired comparison metric_agreement stability variance significance "
-    "standings by_class metric_quality operator_agreement classifiers figures pictures influence_maps influence_pixels influence_agreement "
-    "claims report publish tracking evaluation "
+    "standings skipped by_class metric_quality operator_agreement classifiers figures pictures influence_maps influence_pixels "
+    "influence_agreement claims report publish tracking evaluation "
     "shapley_error metric_reliability meta_evaluation reliability_table",
     "cli",
 ]

@@ -113,29 +113,37 @@ def test_layouts_that_cannot_be(rows, columns, told):
 
 def comparison(trainer="adam", **p):
     """Pairwise tests on the digits' deletion, by the pair's names."""
-    rows = [dict(zip(("first", "second"), pair.split("_"), strict=True)) | {"p_holm": value} for pair, value in p.items()]
+    rows = [dict(zip(("first", "second"), pair.split("_"), strict=True)) | {"differs": value} for pair, value in p.items()]
     return pd.DataFrame(rows).assign(dataset="digits", model="conv_8", trainer=trainer, metric="deletion[steps=10]")
 
 
 def test_scores_that_do_not_differ_from_the_best_are_marked():
     # ig is the best: the order of a pair does not matter, pairs without the best do not either, nor other metrics.
-    first, second = blocks(grid(), extras=Extras(comparison(lime_ig=0.05, ig_sobel=0.049, sobel_lime=1.0)))
+    first, second = blocks(grid(), extras=Extras(comparison(lime_ig=False, ig_sobel=True, sobel_lime=False)))
     marked = shown(first, lambda cell: "†" in cell.marks)
     assert {(row, column) for row, cells in marked.items() for column, mark in cells.items() if mark} == {("lime", "deletion[steps=10] ↓")}
     assert [text for mark, text in first.notes if mark == "†"] == [
-        "not significantly different from the best (pairwise tests, Holm's correction, p >= 0.05)"
+        "not significantly different from the best (95 % interval of the difference, and Wilcoxon's test with Holm's correction)"
     ]
     assert not any("†" in cell.marks for row in second.rows for cell in row.cells)
-    assert not second.notes
+    assert second.notes == (("‡", "not compared with the best, image by image"),)
     assert r"$0.6000 \pm 0$\textsuperscript{$\dagger$}" in formats.latex([first])
-    control = blocks(grid(), extras=Extras(comparison(ig_sobel=0.5)))[0]
+    control = blocks(grid(), extras=Extras(comparison(ig_sobel=False)))[0]
     assert plain(control.rows[2].cells[0]) == "0.7000 ± 0 (†)"
+    assert plain(control.rows[1].cells[0]).endswith(" (‡)")  # lime was not compared with the best
+    assert ("‡", "not compared with the best, image by image") in control.notes
+
+
+def test_a_mean_over_few_images_is_not_the_best():
+    given = grid()
+    given.loc[given["explainer"] == "ig", "undefined"] = given["images"].max() + 1
+    assert [row.head.names[0] for row in blocks(given)[0].rows if row.cells[0].best] == ["lime"]
 
 
 def test_tests_are_those_of_one_trainer():
     several = pd.concat([grid(), grid().assign(trainer="sgd")])
-    found = blocks(several, extras=Extras(comparison("sgd", lime_ig=0.5)))
-    assert [block.title.names for block in found if block.notes] == [("digits", "conv_8", "sgd")]
+    found = blocks(several, extras=Extras(comparison("sgd", lime_ig=False, sobel_ig=True)))
+    assert [block.title.names for block in found if "†" in dict(block.notes)] == [("digits", "conv_8", "sgd")]
 
 
 def costs():

@@ -35,7 +35,7 @@ def test_the_correlation_is_spearmans_and_directions_do_not_matter():
     matrix = wide(table[table["kind"] == "spearman"])
     assert (matrix.to_numpy() == matrix.to_numpy().T).all()
     page = markdown(table)
-    assert "| faithfulness | 2 | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) |" in page
+    assert "| faithfulness | 2 of 2 | 4 | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) |  |" in page
 
 
 def test_kendalls_w_is_what_the_mean_correlation_says():
@@ -76,20 +76,39 @@ def test_noise_widens_the_interval_and_it_holds_the_truth():
     assert noisy.loc[0, "low"] >= -1
 
 
-def test_explainers_and_metrics_with_gaps_are_left_out():
-    undefined = scored("gap", ORDER)
-    undefined.by_explainer["a"][:] = np.nan
-    table = metric_agreement([scored("x", ORDER), scored("y", OTHER), undefined])
-    assert set(table["explainers"]) == {4}  # most metrics have a score for a: the metric without one goes
-    assert "gap" not in set(table["first"]) | set(table["second"])
-    constant = [scored(name, ORDER | {"constant": 0.0}) for name in "uvw"]
-    for one in constant[:2]:
-        one.by_explainer["constant"][:] = np.nan
-    table = metric_agreement(constant)
-    assert set(table["explainers"]) == {4}  # most have none for the constant map: that goes
-    assert {"u", "v", "w"} <= set(table["first"]) | set(table["second"])
+def without(one, name, images):
+    """Undefined on the first images."""
+    one.by_explainer[name][:images] = np.nan
+    return one
+
+
+def sizes(table):
+    return {
+        (row["kind"], row["first"], row["second"]): (row["metrics"], row["explainers"], row["left_out"]) for row in table.to_dict("records")
+    }
+
+
+def test_metrics_are_compared_by_the_explainers_that_both_order():
+    given = [scored("x", ORDER), scored("y", OTHER), without(scored("gap", ORDER), "a", 101), without(scored("few", ORDER), "b", 100)]
+    found = sizes(metric_agreement(given))
+    assert found["spearman", "x", "y"] == found["spearman", "x", "few"] == (2, 4, "")
+    assert found["spearman", "x", "gap"] == (2, 3, "")  # undefined on most images: a is not in its order
+    assert found["W", "all", ""] == (3, 4, "gap")
+    poor = without(without(scored("poor", ORDER), "a", 200), "b", 200)
+    assert ("spearman", "x", "poor") not in sizes(metric_agreement([*given, poor]))
     assert metric_agreement([scored("x", ORDER)]).empty
     assert metric_agreement([scored("x", {"a": 1, "b": 2}), scored("y", {"a": 1, "b": 2})]).empty
+
+
+def test_what_lacks_most_is_left_out_and_named():
+    gap = ORDER | {"constant": 0.0}
+    found = sizes(metric_agreement([without(scored(name, gap), "constant", 200) for name in "uv"] + [scored("w", gap)]))
+    assert found["W", "all", ""] == (3, 4, "")  # most have none for the constant map: that goes
+    lacking = without(without(scored("lacking", gap), "a", 200), "b", 200)
+    table = metric_agreement([scored("u", gap), scored("v", gap), scored("w", gap), lacking])
+    assert sizes(table)["W", "faithfulness", ""] == (3, 5, "lacking")
+    assert "| faithfulness | 3 of 4 | 5 |" in markdown(table)
+    assert "| lacking |" in markdown(table)
 
 
 @pytest.mark.parametrize("draws", [1, 3])

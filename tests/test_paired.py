@@ -1,9 +1,12 @@
 """Scores side by side: means over shared images, and the best control."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from xaibench.paired import Scored
+from xaibench.paired import Scored, complete, scored_tables
 
 FAMILIES = {"lime": "perturbation", "sobel": "control", "random": "control", "constant": "control"}
 NAN = np.nan
@@ -38,3 +41,31 @@ def test_the_best_control_has_the_best_mean_of_its_own(sign, expected):
 def test_no_control_with_a_score():
     assert scored(lime=[[1, 1]]).best_control() is None
     assert scored(lime=[[1, 1]], constant=[[NAN, NAN]]).best_control() is None
+
+
+def test_an_explainer_is_usable_where_most_of_what_was_planned_is_defined():
+    given = scored(lime=[[1, 1]] * 4, sobel=[[1, NAN]] * 2 + [[1, 1]] * 2, random=[[NAN, 1]] * 3 + [[1, 1]], constant=[[NAN, NAN]] * 4)
+    assert given.usable() == ["lime", "sobel"]
+    fewer = replace(given, planned={"lime": 4, "sobel": 4, "random": 2})  # it was to be scored on two images
+    assert fewer.usable() == ["lime", "sobel", "random"]
+    assert fewer.shared(["lime", "random"]).shape == (1, 2, 2)
+    assert fewer.shared(["random", "lime"])[0, 0].tolist() == [1, 1]
+
+
+def test_what_was_planned_comes_from_the_long_table():
+    facts = {"dataset": "d", "model": "m", "trainer": "t", "metric": "q", "metric_family": "f", "family": "gradient", "score": "value"}
+    rows = [("a", image, 1.0) for image in range(6)] + [("b", image, 1.0 if image else NAN) for image in range(2)]
+    long = pd.DataFrame(rows, columns=["explainer", "index", "value"]).assign(**facts, seed=0, draw=0, target=0, flag="", metric_version=1)
+    (found,) = scored_tables(long.assign(higher_is_better=True))
+    assert found.planned == {"a": 6, "b": 2}
+    assert found.usable() == ["a", "b"]
+
+
+def test_the_largest_block_without_gaps():
+    one, two, three = (scored(lime=[[1.0]], sobel=[[1.0]], random=[[1.0]]) for _ in range(3))
+    three.by_explainer["sobel"][:] = NAN
+    three.by_explainer["random"][:] = NAN
+    assert complete([one, two, three]) == ([one, two], ["lime", "random", "sobel"])
+    two.by_explainer["sobel"][:] = NAN
+    assert complete([one, two, three])[1] == ["lime", "random"]
+    assert complete([]) == ([], [])

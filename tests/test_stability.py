@@ -25,7 +25,7 @@ def test_a_certain_order_does_not_move():
     assert ranks["explainer"].tolist()[:5] == ["e4", "e3", "e2", "e1", "e0"]
     assert (ranks["rank_low"] == ranks["rank"]).all()
     assert (ranks["rank_high"] == ranks["rank"]).all()
-    assert "| q | half of the images | 5 | 0% | 0.0 | 1.00 | 100% |" in markdown(table)
+    assert "| q | half of the images | 5 | 60 | 0% | 0.0 | 1.00 | 100% |" in markdown(table)
 
 
 def test_distances_of_orders_are_those_of_their_definitions():

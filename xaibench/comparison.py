@@ -16,16 +16,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from xaibench.paired import CLASSIFIER, Scored
+from xaibench.paired import CLASSIFIER, Scored, by_classifier
 from xaibench.problem import Family
 from xaibench.stats import Floats, crossed_interval, images_needed, wilson_interval
 
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
 
-NOTE = """The explainer with the best mean rank over images; those that share a group with it in the critical-difference diagram
-(Wilcoxon's signed rank test, Holm over all pairs of the table, 5 %); and the best explainer that is no control beside the best control:
-how much better its mean is, with the 95 % interval (images crossed with seeds), the share of images on which it is better, and p (Holm)."""
+NOTE = """The explainer with the best mean rank over the images that all have a score for (who is undefined on most is left out);
+those that do not differ significantly from it; and the explainer with the best mean that is no control beside the control with the best
+mean: how much better it is, with the 95 % interval (images crossed with seeds), on what share of images, and p (Holm). Two explainers
+differ significantly where the interval of the mean difference is clear of 0, Wilcoxon's signed rank test finds a difference (5 %, Holm
+over all pairs of the table), and both point the same way."""
 
 
 def pairs(scored: Scored) -> pd.DataFrame:
@@ -38,8 +40,9 @@ def pairs(scored: Scored) -> pd.DataFrame:
         much better the first is, in the metric's unit, with `low` and `high` (images crossed with seeds); `effect` with `effect_low` and
         `effect_high`: the share of images on which the first is better, ties counted half, with Wilson's interval (Wilson 1927); `p` of
         Wilcoxon's signed rank test (zeros ranked as by Pratt 1959), 1 where all differences are 0; `p_holm`, adjusted for all pairs of the
-        table (Holm 1979); `images_needed` to find such a difference with a power of 80 %, see `stats.images_needed`. NaN where fewer than
-        two images are shared.
+        table (Holm 1979); `differs`, whether the two differ significantly: 0 is outside the interval, `p_holm` is below 5 %, and signed
+        ranks and mean point the same way; `images_needed` to find such a difference at 5 % among all pairs of the table (Bonferroni) with
+        a power of 80 % and these classifiers, see `stats.images_needed`. NaN where fewer than two images are shared.
     """
     names, good = list(scored.by_explainer), scored.good()
     unit = good.mean(axis=1)
@@ -54,12 +57,15 @@ def pairs(scored: Scored) -> pd.DataFrame:
     columns |= {"first": [names[place] for place in firsts], "second": [names[place] for place in seconds]}
     columns |= {"images": found.images, "difference": found.mean, "low": found.low, "high": found.high}
     tested = _tested((unit[:, firsts] - unit[:, seconds]).T)
-    return pd.DataFrame(columns | tested | {"p_holm": holm(tested["p"])})
+    adjusted, way = holm(tested["p"]), tested.pop("way")
+    differs = (np.sign(found.low) == np.sign(found.high)) & (adjusted < ALPHA) & (way == np.sign(found.mean)) & (way != 0)
+    return pd.DataFrame(columns | tested | {"p_holm": adjusted, "differs": differs})
 
 
 def _tested(differences: Floats) -> dict[str, Floats]:
-    """Effects, p-values and images needed of the pairs' (pairs, images), of the images that have a difference."""
-    found = {name: np.full(len(differences), np.nan) for name in ("effect", "effect_low", "effect_high", "p", "images_needed")}
+    """Effects, p-values, signs of the signed ranks' sums, and images needed, of the differences (pairs, images), where they are finite."""
+    found = {name: np.full(len(differences), np.nan) for name in ("effect", "effect_low", "effect_high", "p", "way", "images_needed")}
+    level = 1 - ALPHA / len(differences)
     same: dict[bytes, list[int]] = {}
     for pair, there in enumerate(np.isfinite(differences)):
         same.setdefault(there.tobytes(), []).append(pair)
@@ -68,7 +74,8 @@ def _tested(differences: Floats) -> dict[str, Floats]:
         if given.shape[1] < 2:
             continue
         effect = ((given > 0) + (given == 0) / 2).mean(axis=1)
-        numbers = effect, *wilson_interval(effect, given.shape[1], LEVEL), _signed_ranks(given), images_needed(given, LEVEL)
+        way = np.sign((np.sign(given) * stats.rankdata(np.abs(given), axis=1)).sum(axis=1))
+        numbers = effect, *wilson_interval(effect, given.shape[1], LEVEL), _signed_ranks(given), way, images_needed(given, level)
         for column, values in zip(found.values(), numbers, strict=True):
             column[those] = values
     return found
@@ -94,7 +101,7 @@ def holm(p: Floats) -> Floats:
 
 
 def ranks(scored: Scored, compared: pd.DataFrame) -> pd.DataFrame:
-    """One row for each explainer, by its mean rank over the images on which all have a score; 1 is best.
+    """One row for each explainer, by its mean rank over the images on which all of them have a score; 1 is best.
 
     Parameters
     ----------
@@ -106,14 +113,12 @@ def ranks(scored: Scored, compared: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         `dataset`, `model`, `trainer`, `metric`, `explainer`, `family`; `mean_rank`; `images`; `friedman`, the p-value of Friedman's test
         that all rank alike (NaN with fewer than three explainers); `groups`: explainers that share a letter lie in a row of which no two
-        differ significantly (Wilcoxon, Holm), the bars of a critical-difference diagram (Demsar 2006; Benavoli et al. 2016).
-        Explainers without any score are left out.
+        differ significantly, the bars of a critical-difference diagram (Demsar 2006; Benavoli et al. 2016).
+        Explainers that are undefined on more than half of their images are left out, see `Scored.usable`.
     """
-    unit = scored.good().mean(axis=1)
-    places = [place for place in range(unit.shape[1]) if np.isfinite(unit[:, place]).any()]
-    names = [list(scored.by_explainer)[place] for place in places]
-    whole = unit[:, places][np.isfinite(unit[:, places]).all(axis=1)]
-    if not len(whole) or len(names) < 2:
+    names = scored.usable()
+    whole = scored.shared(names).mean(axis=1) if len(names) > 1 else np.empty((0, 0))
+    if not len(whole):
         return pd.DataFrame()
     mean = stats.rankdata(-whole, axis=1).mean(axis=0)
     friedman = float(stats.friedmanchisquare(*whole.T).pvalue) if len(names) > 2 and np.ptp(whole, axis=1).any() else np.nan
@@ -128,9 +133,9 @@ def _matrix(compared: pd.DataFrame, names: Sequence[str]) -> NDArray[np.bool_]:
     """(E, E): whether two explainers differ significantly."""
     place = {name: number for number, name in enumerate(names)}
     differs = np.zeros((len(names), len(names)), dtype=bool)
-    for first, second, p in compared[["first", "second", "p_holm"]].itertuples(index=False, name=None):
+    for first, second, found in compared[["first", "second", "differs"]].itertuples(index=False, name=None):
         if first in place and second in place:
-            differs[place[first], place[second]] = differs[place[second], place[first]] = p < ALPHA
+            differs[place[first], place[second]] = differs[place[second], place[first]] = found
     return differs
 
 
@@ -149,15 +154,16 @@ def _letter(number: int) -> str:
 
 def markdown(compared: pd.DataFrame, ranked: pd.DataFrame) -> str:
     """For each metric who leads, who cannot be told from the leader, and whether the best control can."""
-    heads = ["metric", "first", "not told apart from it", "best beside best control"]
+    heads = ["metric", "images", "first", "not told apart from it", "best beside best control"]
     lines = [NOTE, ""]
-    for names, part in ranked.groupby(CLASSIFIER[:2], sort=True):
-        lines += [f"## {' / '.join(map(str, names))}", "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    for title, part in by_classifier(ranked):
+        lines += [f"## {title}", "", f"| {' | '.join(heads)} |", f"| --- | ---: |{' --- |' * 3}"]
+        mine = compared[(compared[CLASSIFIER] == part[CLASSIFIER].iloc[0]).all(axis=1)]
         for metric, own in part.groupby("metric", sort=True):
-            chosen = compared[(compared[CLASSIFIER[:2]] == list(names)).all(axis=1) & (compared["metric"] == metric)]
-            (first, group), *others = own[["explainer", "groups"]].itertuples(index=False, name=None)
-            near = [name for name, its in others if group[0] in its]
-            lines.append(f"| {metric} | {first} | {', '.join(near) or 'none'} | {_beside(own, chosen)} |")
+            chosen, (first, *others) = mine[mine["metric"] == metric], own["explainer"]
+            apart = chosen[chosen["differs"] & ((chosen["first"] == first) | (chosen["second"] == first))]
+            near = [name for name in others if name not in {*apart["first"], *apart["second"]}]
+            lines.append(f"| {metric} | {own['images'].iloc[0]} | {first} | {', '.join(near) or 'none'} | {_beside(own, chosen)} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -167,9 +173,15 @@ def _beside(ranked: pd.DataFrame, compared: pd.DataFrame) -> str:
     control = ranked["family"] == Family.CONTROL.value
     if control.all() or not control.any():
         return ""
-    own, best = ranked.loc[~control, "explainer"].iloc[0], ranked.loc[control, "explainer"].iloc[0]
+    own, best = (_first(set(ranked.loc[which, "explainer"]), compared) for which in (~control, control))
     (row,) = compared[compared["first"].isin([own, best]) & compared["second"].isin([own, best])].to_dict("records")
     sign, effect = (1, row["effect"]) if row["first"] == own else (-1, 1 - row["effect"])
     low, high = sorted((sign * row["low"], sign * row["high"]))
     text = f"{own} - {best}: {sign * row['difference']:+.3g} ({low:+.3g} to {high:+.3g}), better on {effect:.0%}, p "
     return text + ("< .001" if row["p_holm"] < 0.001 else f"= {row['p_holm']:.3f}")
+
+
+def _first(names: set[str], compared: pd.DataFrame) -> str:
+    """Whose mean is best among these: who is never the second of two of them."""
+    (found,) = names - set(compared.loc[compared["first"].isin(names), "second"])
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,17 @@ WIDTH = 6
 AXES = ("dataset", "model", "explainer", "metric", "score", "family", "metric_family")
 COSTS = ("forward", "backward", "seconds")
 EQUAL = "†"
-LEVEL = 0.05
+UNTESTED = "‡"
 
 SENTENCES = {
     ONE_SEED: "one seed: the interval holds for this classifier only",
     TWO_SEEDS: "two seeds: the interval rests on a single difference between classifiers",
     ONE_IMAGE: "fewer than two images: the interval, if any, holds for these images only",
+}
+
+TESTS = {
+    EQUAL: "not significantly different from the best (95 % interval of the difference, and Wilcoxon's test with Holm's correction)",
+    UNTESTED: "not compared with the best, image by image",
 }
 
 Record = dict[Any, Any]
@@ -73,8 +78,8 @@ class Extras:
     Attributes
     ----------
     comparison
-        Pairwise tests: `dataset`, `model`, `trainer`, `metric`, `first`, `second`, `p_holm`. Headline scores that do not differ
-        significantly from the best of their explainers get a mark.
+        Pairwise tests: `dataset`, `model`, `trainer`, `metric`, `first`, `second`, `differs`, see `comparison.pairs`. Headline scores that
+        do not differ significantly from the best of their explainers get a mark, and so do those that were not tested where others were.
     costs
         Of explaining one image: `dataset`, `model`, `trainer`, `explainer` and `COSTS`, as columns beside each explainer.
     """
@@ -87,8 +92,8 @@ def blocks(aggregated: pd.DataFrame, layout: Layout | None = None, extras: Extra
     """The tables of aggregated scores in a layout.
 
     Where explainers stand in rows or columns, the best mean of those that are not controls is marked, for each data set, model, trainer
-    and metric, to the ten digits that ``table.csv`` holds; ties are all marked. Direction belongs to a metric's headline: other scores
-    than "value" have neither arrow nor best.
+    and metric, see `best`, to the ten digits that ``table.csv`` holds; ties are all marked. Direction belongs to a metric's headline:
+    other scores than "value" have neither arrow nor best.
 
     Raises
     ------
@@ -123,26 +128,35 @@ def blocks(aggregated: pd.DataFrame, layout: Layout | None = None, extras: Extra
 
 def _compare(records: list[Record], comparison: pd.DataFrame) -> None:
     """Tell each record whether it is the best of the explainers, and whether it does not differ from the best."""
-    tests: dict[tuple[str, ...], float] = {}
+    tests: dict[tuple[str, ...], bool] = {}
     for found in comparison.to_dict("records"):
         place = _names(found, ("dataset", "model", "trainer", "metric"))
-        tests[(*place, found["first"], found["second"])] = tests[(*place, found["second"], found["first"])] = found["p_holm"]
-    rivals: dict[tuple[str, ...], list[Record]] = {}
+        tests[(*place, found["first"], found["second"])] = tests[(*place, found["second"], found["first"])] = found["differs"]
+    groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        rivals.setdefault(_names(record, ("dataset", "model", "trainer", "metric", "score")), []).append(record)
-    for members in rivals.values():
-        best = _best(members)
-        if best is None:
+        groups.setdefault(_names(record, ("dataset", "model", "trainer", "metric", "score")), []).append(record)
+    for members in groups.values():
+        direction, rivals = members[0]["direction"], [row for row in members if row["family"] != "control"]
+        first = None if direction is None else best(rivals, direction)
+        if first is None:
             continue
         tested = _names(members[0], ("dataset", "model", "trainer", "metric"))
         for record in members:
-            record["best"] = record["family"] != "control" and _rounded(record["mean"]) == _rounded(best["mean"])
-            record["equal"] = tests.get((*tested, str(best["explainer"]), str(record["explainer"])), 0.0) >= LEVEL
+            rival = record["family"] != "control" and enough(record)
+            record["best"] = rival and _rounded(record["mean"]) == _rounded(first["mean"])
+            differs = tests.get((*tested, str(first["explainer"]), str(record["explainer"])))
+            record["mark"] = "" if differs or not tests else UNTESTED if differs is None else EQUAL
 
 
-def _best(records: Iterable[Record]) -> Record | None:
-    rivals = [row for row in records if row["family"] != "control" and not math.isnan(row["mean"]) and row["direction"] is not None]
-    return max(rivals, key=lambda row: _rounded(row["mean"]) if row["direction"] else -_rounded(row["mean"]), default=None)
+def best(rivals: Sequence[Record], higher: bool) -> Record | None:
+    """The row with the best defined `mean` over `enough` images, if there is one; of equal ones the first."""
+    known = [row for row in rivals if not math.isnan(row["mean"]) and enough(row)]
+    return max(known, key=lambda row: _rounded(row["mean"]) if higher else -_rounded(row["mean"]), default=None)
+
+
+def enough(row: Record) -> bool:
+    """Whether a mean is over at least as many images as (image, seed) pairs are undefined: one over the few that are left is of others."""
+    return bool(row["images"] >= row["undefined"])
 
 
 def _rounded(value: float) -> float:
@@ -193,15 +207,15 @@ def _block(records: list[Record], keys: tuple[str, ...], columns: list[Head], la
         record = places.get((row.names, column.names))
         if record is None:
             return None
-        equal = not record.get("best") and record.get("equal")
-        own = (*(marks[text] for text in remarks[row.names, column.names] if text in marks), *([EQUAL] if equal else []))
+        tested = "" if record.get("best") else record.get("mark", "")
+        own = (*(marks[text] for text in remarks[row.names, column.names] if text in marks), *filter(None, [tested]))
         numbers = record["mean"], record["low"], record["high"]
         return Cell(*number(numbers[0], (numbers[2] - numbers[1]) / 2), bool(record.get("best")), own, numbers)
 
     rows = [Row(head, tuple(cell(head, column) for column in columns)) for head in heads]
     notes = [(mark, text) for text, mark in marks.items()]
-    if any(one and EQUAL in one.marks for row in rows for one in row.cells):
-        notes.append((EQUAL, f"not significantly different from the best (pairwise tests, Holm's correction, p >= {LEVEL})"))
+    used = {mark for row in rows for one in row.cells if one for mark in one.marks}
+    notes += [(mark, text) for mark, text in TESTS.items() if mark in used]
     if len(costs):
         spent = [_costs([record for record in records if _names(record, layout.rows) == row.head.names], costs) for row in rows]
         rows = [Row(row.head, (*row.cells, *more)) for row, more in zip(rows, spent, strict=True)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from xaibench.paired import Scored
+from xaibench.paired import Scored, by_classifier, complete
 from xaibench.stats import Floats, ranks_of, resampled_interval
 
 RESAMPLES = 200
@@ -21,7 +23,8 @@ FEWEST = 3
 NOTE = """Spearman's rank correlation between the orders that two metrics give the explainers (means over images and seeds, better first).
 W: Kendall's coefficient of concordance of all metrics of the family, or of all, as judges of the explainers, 1 where all give one order;
 alpha: Krippendorff's, for ordinal ranks, 0 where they agree as by chance, below 0 where they contradict each other. Interval: 95 %, of the
-bootstrap over images and of the seeds. Left out: explainers that most metrics are undefined for, then metrics that are for another one."""
+bootstrap over images and of the seeds. A metric orders the explainers that it is defined for on at least half of the images, two metrics
+are compared by those that both order, and W and alpha by as many as all of their metrics order: what lacks most is left out, as named."""
 
 
 def metric_agreement(scored: Sequence[Scored]) -> pd.DataFrame:
@@ -30,68 +33,91 @@ def metric_agreement(scored: Sequence[Scored]) -> pd.DataFrame:
     Parameters
     ----------
     scored
-        Each metric's scores, of the same explainers.
+        Each metric's scores.
 
     Returns
     -------
     DataFrame
         `dataset`, `model`, `trainer`; `kind`: "spearman", "W" or "alpha"; `first`, `second`: the metrics, or the family and nothing;
-        `metrics`, `explainers`, their numbers; `value` with `low` and `high`.
+        `metrics`, `explainers`, their numbers; `left_out`, the family's metrics that lack too many explainers, see `paired.complete`;
+        `value` with `low` and `high`. A pair's correlation is that over the explainers that are usable for both.
     """
-    shared = shared_explainers(scored)
-    usable = [one for one in scored if len(shared_values(one, shared))]
-    if len(usable) < 2 or len(shared) < FEWEST:
+    judges = [Judge.of(one) for one in scored]
+    judges = [one for one in judges if len(one.places) >= FEWEST and one.means.size]
+    if len(judges) < 2:
         return pd.DataFrame()
-    ranks = np.stack([_ranks(one, shared) for one in usable])
-    facts = {**usable[0].names, "explainers": len(shared)}
     rows: list[dict[str, Any]] = []
-    for place, found in enumerate(_spearman(ranks)):
-        pairs = [{"kind": "spearman", "first": usable[place].metric, "second": other.metric, "metrics": 2} for other in usable[place + 1 :]]
-        rows += [pair | numbers for pair, numbers in zip(pairs, _intervals(found), strict=True)]
-    for name, places in _families(usable).items():
-        known = {"first": name, "second": "", "metrics": len(places)}
-        judged = _intervals(np.stack([_concordance(ranks[places]), _alpha(ranks[places])]))
-        rows += [{"kind": kind} | known | numbers for kind, numbers in zip(("W", "alpha"), judged, strict=True)]
-    return pd.DataFrame([facts | row for row in rows])
+    for first, second in itertools.combinations(judges, 2):
+        shared = tuple(name for name in first.places if name in second.places)
+        if len(shared) >= FEWEST:
+            known: dict[str, Any] = {"kind": "spearman", "first": first.scored.metric, "second": second.scored.metric}
+            known |= {"metrics": 2, "explainers": len(shared), "left_out": ""}
+            rows += [known | one for one in _intervals(_spearman(first.ranks(shared), second.ranks(shared))[None])]
+    for name, members in _families(judges).items():
+        rows += _together(name, members)
+    return pd.DataFrame([scored[0].names | row for row in rows])
 
 
-def _families(scored: Sequence[Scored]) -> dict[str, list[int]]:
-    """Places of the metrics of each family that has several, and of all."""
-    names = sorted({one.metric_family for one in scored})
-    found = {name: [place for place, one in enumerate(scored) if one.metric_family == name] for name in names}
-    return {name: places for name, places in found.items() if len(places) > 1} | {"all": list(range(len(scored)))}
+@dataclass(frozen=True)
+class Judge:
+    """A metric's means of its usable explainers: of all images, then of images drawn again.
+
+    Attributes
+    ----------
+    means
+        (1 + R, seeds, explainers), better is higher; empty where no image has a score of all of them.
+    places
+        The explainers' positions.
+    """
+
+    scored: Scored
+    means: Floats
+    places: dict[str, int]
+    known: dict[tuple[str, ...], Floats]
+
+    @classmethod
+    def of(cls, scored: Scored) -> Judge:
+        """From the scores, over the images that all usable explainers have a score for."""
+        names = scored.usable()
+        values = scored.shared(names) if names else np.empty((0, 0, 0))
+        if not len(values):
+            return cls(scored, np.empty((0, 0, 0)), {}, {})
+        draws = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
+        weights = np.concatenate([np.ones((1, len(values))), draws]) / len(values)
+        return cls(scored, np.tensordot(weights, values, axes=1), {name: place for place, name in enumerate(names)}, {})
+
+    def ranks(self, explainers: tuple[str, ...]) -> Floats:
+        """(1 + R, seeds, explainers): their ranks among these, 1 is best; computed once for the same ones."""
+        if explainers not in self.known:
+            self.known[explainers] = ranks_of(self.means[..., [self.places[name] for name in explainers]])
+        return self.known[explainers]
 
 
-def shared_explainers(scored: Sequence[Scored]) -> list[str]:
-    """The explainers that at least half of the metrics have a score for."""
-    counts = pd.Series([name for one in scored for name, values in one.by_explainer.items() if np.isfinite(values).any()], dtype=object)
-    return sorted(str(name) for name, count in counts.value_counts().items() if count >= len(scored) / 2)
+def _together(name: str, judges: Sequence[Judge]) -> Iterator[dict[str, Any]]:
+    """The rows of a family's metrics as judges of the explainers that all of them have."""
+    by_metric = {one.scored.metric: one for one in judges}
+    members, explainers = complete([one.scored for one in judges])
+    if len(members) < 2 or len(explainers) < FEWEST:
+        return
+    ranks = np.stack([by_metric[one.metric].ranks(tuple(explainers)) for one in members])
+    left = [metric for metric in by_metric if metric not in {one.metric for one in members}]
+    known = {"first": name, "second": "", "metrics": len(members), "explainers": len(explainers), "left_out": " ".join(left)}
+    for kind, numbers in zip(("W", "alpha"), _intervals(np.stack([_concordance(ranks), _alpha(ranks)])), strict=True):
+        yield {"kind": kind} | known | numbers
 
 
-def shared_values(scored: Scored, explainers: Sequence[str]) -> Floats:
-    """(images, seeds, explainers), better is higher: of the images on which all explainers have a score, with all seeds."""
-    if not set(explainers) <= set(scored.by_explainer):
-        return np.empty((0, 0, 0))
-    values = scored.sign * np.stack([scored.by_explainer[name] for name in explainers], axis=2)
-    found: Floats = values[np.isfinite(values).all(axis=(1, 2))]
-    return found
+def _families(judges: Sequence[Judge]) -> dict[str, list[Judge]]:
+    """The metrics of each family that has several, and all."""
+    names = sorted({one.scored.metric_family for one in judges})
+    found = {name: [one for one in judges if one.scored.metric_family == name] for name in names}
+    return {name: members for name, members in found.items() if len(members) > 1} | {"all": list(judges)}
 
 
-def _ranks(scored: Scored, explainers: Sequence[str]) -> Floats:
-    """(1 + R, seeds, explainers): ranks of the means over images, 1 is best; first of all images, then of images drawn again."""
-    values = shared_values(scored, explainers)
-    draws = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
-    weights = np.concatenate([np.ones((1, len(values))), draws]) / len(values)
-    return ranks_of(np.tensordot(weights, values, axes=1))
-
-
-def _spearman(ranks: Floats) -> Iterator[Floats]:
-    """Of each metric's ranks (metrics, 1 + R, seeds, explainers) with those of all after it: (others, 1 + R, seeds), NaN where all tie."""
-    apart = ranks - ranks.mean(axis=3, keepdims=True)
-    sizes = (apart**2).sum(axis=3)
-    for place in range(len(ranks) - 1):
-        scale = np.sqrt(sizes[place] * sizes[place + 1 :])
-        yield np.divide((apart[place] * apart[place + 1 :]).sum(axis=3), scale, where=scale > 0, out=np.full(scale.shape, np.nan))
+def _spearman(first: Floats, second: Floats) -> Floats:
+    """(1 + R, seeds): of ranks (1 + R, seeds, explainers); NaN where all tie."""
+    one, other = (ranks - ranks.mean(axis=2, keepdims=True) for ranks in (first, second))
+    scale = np.sqrt((one**2).sum(axis=2) * (other**2).sum(axis=2))
+    return np.divide((one * other).sum(axis=2), scale, where=scale > 0, out=np.full(scale.shape, np.nan))
 
 
 def _concordance(ranks: Floats) -> Floats:
@@ -125,12 +151,15 @@ def _intervals(values: Floats) -> list[dict[str, float]]:
 def markdown(table: pd.DataFrame) -> str:
     """For each classifier how far the metrics go together, and the matrix of their correlations."""
     lines = [NOTE, ""]
-    for names, part in table.groupby(["dataset", "model"], sort=True):
-        lines += [f"## {' / '.join(map(str, names))}", "", "| metrics | number | W | alpha |", "| --- | ---: | ---: | ---: |"]
+    heads = ["metrics", "number", "explainers", "W", "alpha", "left out"]
+    for title, part in by_classifier(table):
+        lines += [f"## {title}", "", f"| {' | '.join(heads)} |", "| --- | ---: | ---: | ---: | ---: | --- |"]
         together = part[part["kind"] != "spearman"]
         for family, own in together.groupby("first", sort=False):
+            first, left = own.iloc[0], own["left_out"].iloc[0].split()
             cells = [_text(own[own["kind"] == kind].iloc[0]) for kind in ("W", "alpha")]
-            lines.append(f"| {family} | {own['metrics'].iloc[0]} | {' | '.join(cells)} |")
+            number = f"{first['metrics']} of {first['metrics'] + len(left)}"
+            lines.append(f"| {family} | {number} | {first['explainers']} | {' | '.join(cells)} | {', '.join(left)} |")
         lines.append("")
         matrix = wide(part[part["kind"] == "spearman"])
         if len(matrix) > MOST_COLUMNS:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,8 @@ class Scored:
         The explainers' families.
     sign
         1 where higher is better or neither is, -1 where lower is.
+    planned
+        On how many images an explainer was to be scored, where that is not all of them: a budget allows fewer, of the same ones.
     """
 
     names: dict[str, str]
@@ -41,6 +43,7 @@ class Scored:
     by_explainer: dict[str, Floats]
     families: dict[str, str]
     sign: float
+    planned: dict[str, int] = field(default_factory=dict)
 
     @property
     def controls(self) -> frozenset[str]:
@@ -51,21 +54,56 @@ class Scored:
         """(images, seeds, explainers): the scores times `sign`, so that higher is better."""
         return self.sign * np.stack(list(self.by_explainer.values()), axis=2)
 
+    def usable(self) -> list[str]:
+        """The explainers with a defined score, for all seeds, on at least half of the images that they were scored on."""
+        good = self.good()
+        counts = np.isfinite(good).all(axis=1).sum(axis=0)
+        return [
+            name for name, count in zip(self.by_explainer, counts, strict=True) if count and 2 * count >= self.planned.get(name, len(good))
+        ]
+
+    def shared(self, explainers: Sequence[str]) -> Floats:
+        """(images, seeds, explainers), higher is better: of the images that all of these have a score for, with all seeds."""
+        values = self.sign * np.stack([self.by_explainer[name] for name in explainers], axis=2)
+        found: Floats = values[np.isfinite(values).all(axis=(1, 2))]
+        return found
+
     def means(self) -> Floats:
         """(explainers, seeds), how good: the mean over the images that all explainers have a score for, with all seeds, times `sign`.
 
         NaN where there is no such image.
         """
-        values = self.good()
-        shared = values[np.isfinite(values).all(axis=(1, 2))]
-        found: Floats = shared.mean(axis=0).T if len(shared) else np.full(values.shape[:0:-1], np.nan)
+        shared = self.shared(list(self.by_explainer))
+        found: Floats = shared.mean(axis=0).T if len(shared) else np.full(shared.shape[:0:-1], np.nan)
         return found
 
     def best_control(self) -> tuple[str, float] | None:
-        """The control with the best mean over the images that it has a score for, with all seeds, and that mean; None if none has any."""
-        own = {name: values.mean(axis=1) for name, values in self.by_explainer.items() if name in self.controls}
-        means = {name: float(unit[np.isfinite(unit)].mean()) for name, unit in own.items() if np.isfinite(unit).any()}
+        """The usable control with the best mean over the images that it has a score for, with all seeds, and that mean, if there is one."""
+        own = {name: self.by_explainer[name].mean(axis=1) for name in self.usable() if name in self.controls}
+        means = {name: float(unit[np.isfinite(unit)].mean()) for name, unit in own.items()}
         return max(means.items(), key=lambda item: (self.sign * item[1], item[0]), default=None)
+
+
+def complete(scored: Sequence[Scored]) -> tuple[list[Scored], list[str]]:
+    """Metrics and explainers of which every metric has every explainer among its `usable` ones.
+
+    One by one the metric or explainer that lacks the largest share of the others is left out.
+    """
+    metrics, explainers = list(scored), sorted({name for one in scored for name in one.usable()}, key=natural)
+    known = np.array([[name in set(one.usable()) for name in explainers] for one in metrics]).reshape(len(metrics), len(explainers))
+    while not known.all():
+        of_metrics, of_explainers = known.mean(axis=1), known.mean(axis=0)
+        axis, place = (0, of_metrics.argmin()) if of_metrics.min() <= of_explainers.min() else (1, of_explainers.argmin())
+        known = np.delete(known, place, axis=axis)
+        del (metrics, explainers)[axis][place]
+    return metrics, explainers
+
+
+def by_classifier(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each classifier's configuration, with its name: the trainer is part of it where there are several."""
+    keys = CLASSIFIER if table["trainer"].nunique() > 1 else CLASSIFIER[:2]
+    for names, part in table.groupby(keys, sort=True):
+        yield " / ".join(map(str, names)), part
 
 
 def scored_tables(long: pd.DataFrame, score: str = "value") -> Iterator[Scored]:
@@ -91,4 +129,5 @@ def scored_parts(found: Iterable[Part]) -> Iterator[Scored]:
             {name: by_name[name].spread(*axes) for name in explainers},
             {name: str(by_name[name].facts["family"]) for name in explainers},
             1.0 if pd.isna(facts["higher_is_better"]) or bool(facts["higher_is_better"]) else -1.0,
+            {name: len(np.unique(by_name[name].places[0])) for name in explainers},
         )

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xaibench import influence_agreement, influence_maps, influence_pixels, significance, standings
+from xaibench import influence_agreement, influence_maps, influence_pixels, significance, skipped, standings
 from xaibench import pictures as explained
 from xaibench.by_class import by_class
 from xaibench.by_class import markdown as of_classes
@@ -30,6 +30,7 @@ from xaibench.metric_quality import markdown, metric_quality
 from xaibench.operator_agreement import OPERATOR, operator_agreement
 from xaibench.operator_agreement import markdown as of_operators
 from xaibench.pictures import Picture, file_name
+from xaibench.planning import plan
 from xaibench.report import gallery, methods
 from xaibench.studies import costs
 from xaibench.tables import NEEDED, aggregated, by_image, write
@@ -80,6 +81,7 @@ def publish(
         results.costs().to_csv(folder / "cost.csv", index=False, float_format="%.4g")
         results.quality().to_csv(folder / QUALITY, index=False, float_format="%.4g")
         results.curves().to_parquet(folder / CURVES, index=False)
+        skipped.skipped(plan(results.grid, results.store)).to_csv(folder / skipped.FILE, index=False)
         methods.save(results, folder / methods.FILE)
     if "gallery" in figures:
         gallery.save(results, folder / gallery.FILE)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xaibench.metric_agreement import shared_explainers, shared_values
-from xaibench.paired import Scored
+from xaibench.paired import Scored, by_classifier, complete
 from xaibench.stats import Floats, ranks_of
 
 LEVEL = 0.95
@@ -35,20 +34,32 @@ def ranked(scored: Sequence[Scored]) -> pd.DataFrame:
     DataFrame
         `dataset`, `model`, `trainer`; `metric`, or a family's name in `metric_family` alone; `explainer`, `family`; `rank` by the mean over
         images and seeds, for a family the mean of the ranks by its metrics; `rank_low` and `rank_high`, the 95 % interval by the bootstrap
-        that draws images and seeds anew, each for all (Owen 2007), which is conservative; `seeds`. Explainers that most metrics
-        are undefined for, and metrics that are undefined for another one, are left out.
+        that draws images and seeds anew, each for all (Owen 2007), which is conservative; `seeds`; `images`, for a family the fewest of
+        a metric's; `metrics` that the rank is of. A metric ranks its usable explainers, a family those that all of its metrics rank, see
+        `paired.complete`.
     """
-    explainers = shared_explainers(scored)
-    usable = scored if len(explainers) >= FEWEST else ()
-    found = [(one, _replicates(values)) for one in usable if len(values := shared_values(one, explainers))]
     rows: list[dict[str, Any]] = []
-    for one, ranks in found:
-        rows += _rows(one, explainers, ranks, {"metric": one.metric, "metric_family": one.metric_family})
-    for family in sorted({one.metric_family for one, _ in found}):
-        members = [(one, ranks) for one, ranks in found if one.metric_family == family]
-        mean = np.mean([ranks for _, ranks in members], axis=0)
-        rows += _rows(members[0][0], explainers, mean, {"metric": "", "metric_family": family})
+    for one in scored:
+        rows += _ranked([one], one.usable(), {"metric": one.metric, "metric_family": one.metric_family})
+    for family in sorted({one.metric_family for one in scored}):
+        members = [one for one in scored if one.metric_family == family and _values(one, one.usable()).size]
+        rows += _ranked(*complete(members), {"metric": "", "metric_family": family})
     return pd.DataFrame(rows)
+
+
+def _values(scored: Scored, explainers: Sequence[str]) -> Floats:
+    """(images, seeds, explainers), or nothing where there is no order."""
+    return scored.shared(explainers) if len(explainers) >= FEWEST else np.empty((0, 0, 0))
+
+
+def _ranked(scored: Sequence[Scored], explainers: Sequence[str], known: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The explainers by the mean of their ranks by these metrics."""
+    values = [_values(one, explainers) for one in scored]
+    if not values or not all(map(len, values)):
+        return
+    ranks = np.mean([_replicates(one) for one in values], axis=0)
+    more = {"seeds": values[0].shape[1], "images": min(map(len, values)), "metrics": len(values)}
+    yield from (row | more for row in _rows(scored[0], explainers, ranks, known))
 
 
 def _replicates(values: Floats) -> Floats:
@@ -61,13 +72,12 @@ def _replicates(values: Floats) -> Floats:
     return ranks_of(np.concatenate([values.mean(axis=(0, 1))[None], means]))
 
 
-def _rows(scored: Scored, explainers: Sequence[str], ranks: Floats, known: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _rows(scored: Scored, explainers: Sequence[str], ranks: Floats, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
     low, high = np.quantile(ranks[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    seeds = next(iter(scored.by_explainer.values())).shape[1]
     for place in np.argsort(ranks[0], kind="stable"):
         name = explainers[place]
         ends = {"rank": ranks[0, place], "rank_low": min(low[place], ranks[0, place]), "rank_high": max(high[place], ranks[0, place])}
-        yield scored.names | known | {"explainer": name, "family": scored.families[name]} | ends | {"seeds": seeds}
+        yield scored.names | known | {"explainer": name, "family": scored.families[name]} | ends
 
 
 def stability(scored: Sequence[Scored]) -> pd.DataFrame:
@@ -76,20 +86,20 @@ def stability(scored: Sequence[Scored]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `dataset`, `model`, `trainer`, `metric`; `against`: "half of the images", or "other seed" where there are several; `explainers`;
-        `moved`: the share whose rank differs; `by`: mean distance of the ranks; `tau`: Kendall's tau-b; `first`: share with the same first.
+        `dataset`, `model`, `trainer`, `metric`; `against`: "half of the images", or "other seed" where there are several; `explainers` that
+        are usable, `images` that all of these have a score for, their numbers; `moved`: the share whose rank differs; `by`: mean distance
+        of the ranks; `tau`: Kendall's tau-b; `first`: share with the same first.
     """
-    explainers = shared_explainers(scored)
     rows = []
     for one in scored:
-        values = shared_values(one, explainers)
-        if len(values) < 2 or len(explainers) < FEWEST:
+        values = _values(one, one.usable())
+        if len(values) < 2:
             continue
         compared = {"half of the images": _halves(values), "other seed": _seeds(values)}
         for against, pairs in compared.items():
             if len(pairs):
                 numbers = _apart(pairs[:, 0], pairs[:, 1]).mean(axis=0)
-                known = one.names | {"metric": one.metric, "against": against, "explainers": len(explainers)}
+                known = one.names | {"metric": one.metric, "against": against, "explainers": values.shape[2], "images": len(values)}
                 rows.append(known | dict(zip(("moved", "by", "tau", "first"), numbers, strict=True)))
     return pd.DataFrame(rows)
 
@@ -123,12 +133,12 @@ def _apart(first: Floats, second: Floats) -> Floats:
 def markdown(table: pd.DataFrame) -> str:
     """The table of `stability`, a part for each classifier."""
     lines = [NOTE, ""]
-    for names, part in table.groupby(["dataset", "model"], sort=True):
-        heads = ["metric", "against", "explainers", "moved", "by", "tau", "first"]
-        lines += [f"## {' / '.join(map(str, names))}", "", f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * (len(heads) - 2)}"]
+    for title, part in by_classifier(table):
+        heads = ["metric", "against", "explainers", "images", "moved", "by", "tau", "first"]
+        lines += [f"## {title}", "", f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * (len(heads) - 2)}"]
         for one in part.to_dict("records"):
             numbers = [f"{one['moved']:.0%}", f"{one['by']:.1f}", f"{one['tau']:.2f}", f"{one['first']:.0%}"]
-            cells = [one["metric"], one["against"], one["explainers"], *numbers]
+            cells = [one["metric"], one["against"], one["explainers"], one["images"], *numbers]
             lines.append(f"| {' | '.join(map(str, cells))} |")
         lines.append("")
     return "\n".join(lines)

@@ -108,7 +108,7 @@ def fit(
         If the loss becomes NaN or infinite.
     """
     import pytorch_lightning as pl
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     from xaibench.lightning import ArraysModule, KeepBest, NetworkModule
 

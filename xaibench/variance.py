@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from xaibench.paired import by_classifier
 from xaibench.tables import KEYS, by_draw
 
 NOTE = """Shares of the variance of one score (one image, one seed, one draw), by analysis of variance, negative estimates set to 0:
@@ -65,9 +66,9 @@ def markdown(table: pd.DataFrame) -> str:
     """Mean shares over the explainers, for each metric."""
     lines = [NOTE, ""]
     names = ["image", "seed", "image_and_seed", "draw"]
-    for key, part in table.groupby(["dataset", "model"], sort=True):
+    for title, part in by_classifier(table):
         heads = ["metric", "explainers", *(name.replace("_", " ") for name in names)]
-        lines += [f"## {' / '.join(map(str, key))}", "", f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+        lines += [f"## {title}", "", f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
         for metric, own in part.groupby("metric", sort=True):
             known = own.dropna(subset=["image"])
             cells = ["" if known[name].isna().all() else f"{known[name].mean():.2f}" for name in names]

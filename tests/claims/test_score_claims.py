@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from xaibench.claims.beats_controls import BeatsControls
+from xaibench.claims.beats_controls import BeatsControls, beside
 from xaibench.claims.better_than import BetterThan
 from xaibench.claims.published_scores import PublishedScores
 from xaibench.claims.rank_agreement import RankAgreement
 from xaibench.component import ConfigurationError
+from xaibench.paired import Scored
 
 FAMILIES = {"gradient": "gradient", "lrp": "gradient", "occlusion": "perturbation", "random": "control", "sobel": "control"}
 
@@ -59,7 +60,20 @@ def test_each_explainer_is_compared_with_the_best_control(higher):
     # the same text whatever the numbers are: it names the claim where two runs are compared
     assert set(found["claim"]) == {"pointing_game better than that of the best control, sobel"}
     mean = results.table.query("explainer == 'sobel'")["value"].mean()
-    assert set(found["note"]) == {f"sobel {mean:.3g}"}
+    assert set(found["note"]) == {f"sobel {mean:.3g}; p < .001"}
+
+
+def test_what_wilcoxons_test_does_not_find_is_undecided():
+    """A few large differences: the interval is above 0, but most images say nothing, or the contrary."""
+    draw = np.random.default_rng(0)
+    large = np.where(np.arange(500) < 100, 5.0, -0.5) + 0.01 * draw.normal(size=500)
+    values = {"lrp": large[:, None], "sobel": np.zeros((500, 1))}
+    given = Scored(
+        {"dataset": "d", "model": "m", "trainer": "t"}, "q", "faithfulness", values, {name: FAMILIES[name] for name in values}, 1.0
+    )
+    (found,) = beside(given)
+    assert found["low"] > 0
+    assert found["holds"] is None
 
 
 def test_classifiers_below_the_least_accuracy_are_left_out():

@@ -143,7 +143,7 @@ def test_costs_are_those_of_one_image(table):
 def test_pairwise_tests_in_the_folder_are_shown(table):
     names = {"dataset": "digits", "model": "conv16_conv32_gap", "trainer": "auto", "metric": "deletion"}
     names |= {"first": "gradient", "second": "saliency"}
-    pd.DataFrame([names | {"difference": 0.1, "p": 0.3, "p_holm": 0.3}]).to_parquet(
+    pd.DataFrame([names | {"difference": 0.1, "p": 0.3, "p_holm": 0.3, "differs": False}]).to_parquet(
         table.folder / "second" / "comparison.parquet", index=False
     )
     alone, together = table("second", "--format", "md"), table("all", "--format", "md", "--filter", "metric=deletion[steps=28]")

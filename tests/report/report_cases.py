@@ -164,7 +164,9 @@ def big(folder: Path) -> Path:
     }
     table = table.assign(**facts, mean=mean, low=mean - 0.1234, high=mean + 0.1234, undefined=0, note="")
     table.to_csv(folder / "table.csv", index=False, float_format="%.10g")
-    pd.DataFrame({"dataset": np.repeat(datasets, 100), "index": np.tile(np.arange(100), 2)}).to_parquet(folder / "scores.parquet")
+    known = [(dataset, model, name) for dataset in datasets for model in models for name in explainers]
+    images = pd.DataFrame(known, columns=["dataset", "model", "explainer"]).merge(pd.DataFrame({"index": np.arange(100)}), how="cross")
+    images.assign(trainer="auto", seed=0, draw=0).to_parquet(folder / "scores.parquet")
     curves(datasets, models, explainers, list(metrics)[:15], points=33).to_parquet(folder / "curves.parquet")
     costs(datasets, models, explainers).to_csv(folder / "cost.csv", index=False)
     names = list(explainers)
@@ -173,8 +175,10 @@ def big(folder: Path) -> Path:
     rows = [(dataset, model, metric, *pair) for dataset in datasets for model in models for metric in some for pair in pairs]
     compared = pd.DataFrame(rows, columns=["dataset", "model", "metric", "first", "second"])
     numbers = {name: draw.normal(size=len(rows)) for name in ("difference", "low", "high", "effect")}
-    compared.assign(images=100, **numbers, p=0.001, p_holm=0.01).to_parquet(folder / "comparison.parquet", index=False)
-    ranked = table[["dataset", "model", "metric", "explainer", "family"]].assign(mean_rank=draw.uniform(1, 43, len(table)), groups="ab")
+    compared.assign(images=100, **numbers, p=0.001, p_holm=0.01, differs=True).to_parquet(folder / "comparison.parquet", index=False)
+    ranked = table[["dataset", "model", "metric", "explainer", "family"]].assign(
+        mean_rank=draw.uniform(1, 43, len(table)), groups="ab", images=100
+    )
     ranked.to_csv(folder / "ranks.csv", index=False, float_format="%.6g")
     gallery(folder, [f"{dataset}-{model}" for dataset in datasets for model in models], explainers, images=100, side=28)
     (folder / "provenance.json").write_text(json.dumps(PROVENANCE))

@@ -161,19 +161,24 @@ def test_agreement_that_the_study_measured_is_taken(folder):
 
 def test_ranks_and_comparisons(folder):
     ranks = [("digits", "cnn", "deletion", name, "x", rank, groups) for name, rank, groups in (("lime", 2, "ab"), ("saliency", 1.5, "a"))]
-    pd.DataFrame(ranks, columns=["dataset", "model", "metric", "explainer", "family", "mean_rank", "groups"]).to_csv(
+    pd.DataFrame(ranks, columns=["dataset", "model", "metric", "explainer", "family", "mean_rank", "groups"]).assign(images=12).to_csv(
         folder / "ranks.csv", index=False
     )
-    columns = ["dataset", "model", "metric", "first", "second", "images", "difference", "low", "high", "effect", "p", "p_holm"]
-    pairs = [("lime", "random", 12, 0.1, 0.05, 0.15, 0.6, 0.001, 0.002), ("gradient", "lime", 12, 0.2, 0.1, 0.3, 0.1, 0.01, 0.02)]
-    pairs += [("saliency", "lime", 12, 0.2, 0.1, 0.3, 1.0, 0.2, 0.4)]
+    columns = ["dataset", "model", "metric", "first", "second", "images", "difference", "low", "high", "effect", "p", "p_holm", "differs"]
+    pairs = [
+        ("lime", "random", 12, 0.1, 0.05, 0.15, 0.6, 0.001, 0.002, True),
+        ("gradient", "lime", 12, 0.2, 0.1, 0.3, 0.1, 0.01, 0.02, True),
+    ]
+    pairs += [("saliency", "lime", 12, 0.2, 0.1, 0.3, 1.0, 0.2, 0.4, False)]
     pd.DataFrame([("digits", "cnn", "deletion", *pair) for pair in pairs], columns=columns).to_parquet(
         folder / "comparison.parquet", index=False
     )
-    assert charts.ranks(study(folder)) == [{"title": ["digits", "cnn"], "metric": "deletion", "rows": [[2, 1.5, "a"], [1, 2, "ab"]]}]
+    assert charts.ranks(study(folder)) == [
+        {"title": ["digits", "cnn"], "metric": "deletion", "images": 12, "rows": [[2, 1.5, "a"], [1, 2, "ab"]]}
+    ]
     (found,) = charts.comparisons(study(folder))
-    assert (found["pairs"], found["significant"], found["images"]) == (3, 2, 12)
-    assert found["rows"] == [[0, 1, 0.2, 0.1, 0.3, 0.1, 0.02], [1, 3, 0.1, 0.05, 0.15, 0.6, 0.002]]  # the largest effect first
+    assert (found["pairs"], found["significant"], found["images"]) == (3, 2, [12, 12])
+    assert found["rows"] == [[0, 1, 0.2, 0.1, 0.3, 0.1, 0.02, 12], [1, 3, 0.1, 0.05, 0.15, 0.6, 0.002, 12]]  # the largest effect first
 
 
 def test_labels_are_short_unless_two_would_be_the_same(tmp_path):

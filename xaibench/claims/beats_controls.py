@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from xaibench.claims.base import row
 from xaibench.claims.score_claim import ScoreClaim
+from xaibench.comparison import pairs
 from xaibench.longtable import Results
+from xaibench.paired import Scored
 from xaibench.stats import crossed_interval
 
 
@@ -17,7 +20,8 @@ class BeatsControls(ScoreClaim):
     """How much better an explainer scores than the best control, image by image; expected above 0.
 
     The best control is the one with the best mean on the same classifier, which the note tells. One row for each explainer, with the
-    interval of images crossed with seeds.
+    interval of images crossed with seeds and, in the note, p of Wilcoxon's signed rank test with Holm's correction over all pairs of
+    explainers. It holds, or does not, where the two differ significantly (`comparison.pairs`); else it is undecided.
 
     Parameters
     ----------
@@ -33,13 +37,22 @@ class BeatsControls(ScoreClaim):
     def rows(self, results: Results) -> Iterable[dict[str, Any]]:
         """Check the claim."""
         for scored in self.scored(results, self.metric, self.score):
-            control = scored.best_control()
-            if control is None:
-                continue
-            best, mean = control
-            for name, values in scored.by_explainer.items():
-                if name not in scored.controls:
-                    found = crossed_interval(scored.sign * (values - scored.by_explainer[best]))
-                    text = f"{self.metric} better than that of the best control, {best}"
-                    checked = row(scored.names | {"explainer": name}, text, found, ">")
-                    yield checked | {"note": "; ".join(filter(None, [f"{best} {mean:.3g}", checked["note"]]))}
+            yield from beside(scored)
+
+
+def beside(scored: Scored) -> Iterator[dict[str, Any]]:
+    """Each explainer that is no control beside the best control."""
+    control = scored.best_control()
+    if control is None:
+        return
+    best, mean = control
+    compared = pairs(scored)
+    tests = compared.set_index(["first", "second"])[["p_holm", "differs"]].to_dict("index") if len(compared) else {}
+    for name, values in scored.by_explainer.items():
+        if name not in scored.controls:
+            found = crossed_interval(scored.sign * (values - scored.by_explainer[best]))
+            test = tests.get((name, best)) or tests[best, name]
+            checked = row(scored.names | {"explainer": name}, f"{scored.metric} better than that of the best control, {best}", found, ">")
+            p = "" if math.isnan(test["p_holm"]) else "p < .001" if test["p_holm"] < 0.001 else f"p = {test['p_holm']:.3f}"
+            note = "; ".join(filter(None, [f"{best} {mean:.3g}", p, checked["note"]]))
+            yield checked | {"holds": checked["holds"] if test["differs"] else None, "note": note}

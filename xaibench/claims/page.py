@@ -17,7 +17,8 @@ NAMES = ("dataset", "model", "explainer")
 
 def to_markdown(claims: pd.DataFrame) -> str:
     """One table for each topic. Names of data set, model and explainer stand in the rows where they vary."""
-    lines = ["The value's 95 % interval decides whether a claim holds: yes if all of it is as expected, no if none of it is.", ""]
+    decides = "The value's 95 % interval decides whether a claim holds: yes if all of it is as expected, no if none of it is."
+    lines = [f"{decides} Where a p is told, it must find a difference too (Wilcoxon's signed rank test, Holm over all pairs, 5 %).", ""]
     for topic, heads, rows in _tables(claims):
         right = {"value", "95 % interval", "images", "seeds"}
         lines += [f"**{topic}**", "", _line(heads), _line(["---:" if head in right else "---" for head in heads])]

@@ -17,6 +17,7 @@ from xaibench.grid import Grid
 from xaibench.identity import influence_key, predict_key, train_key
 from xaibench.planning import Planned, helpers, plan
 from xaibench.problem import Family, Passes
+from xaibench.skipped import reasons, whose
 from xaibench.stages import Runtime
 from xaibench.store import Store
 
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> int:
     cells = plan(grid, store)
     console = Console(width=None if Console().is_terminal else 140)
     console.print(summary(grid, cells, store))
-    for text in skipped(cells):
+    for text in lines(cells):
         console.print(text, highlight=False)
     if options.measure or options.rates:
         for part in costs(grid, cells, store, options, settings.runtime):
@@ -105,24 +106,13 @@ def _rate(text: str) -> Any:
     return Rate(forward, both)
 
 
-def skipped(cells: list[Planned]) -> list[str]:
+def lines(cells: list[Planned]) -> list[str]:
     """Which cells are skipped and why, a line for each reason."""
-    reasons: dict[str, list[Planned]] = {}
-    for item in cells:
-        if item.status == "skipped":
-            reasons.setdefault(item.reason, []).append(item)
-    return [f"skipped {len(members)}: {'; '.join(_whose(members))}: {reason}" for reason, members in reasons.items()]
-
-
-def _whose(members: list[Planned]) -> list[str]:
-    """Which metrics of which explainers: metrics that are skipped for the same explainers together."""
-    explainers: dict[str, dict[str, None]] = {}
-    for item in members:
-        explainers.setdefault(item.cell.metric.name, {})[item.cell.explainer.name] = None
-    metrics: dict[tuple[str, ...], list[str]] = {}
-    for metric, names in explainers.items():
-        metrics.setdefault(tuple(names), []).append(metric)
-    return [f"{', '.join(those)} of {', '.join(names)}" for names, those in metrics.items()]
+    found = []
+    for reason, members in reasons(cells).items():
+        told = [f"{', '.join(metrics)} of {', '.join(explainers)}" for explainers, metrics in whose(members).items()]
+        found.append(f"skipped {len(members)}: {'; '.join(told)}: {reason}")
+    return found
 
 
 def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:

@@ -12,7 +12,7 @@ from rich.console import Console
 from xaibench.claims import page
 from xaibench.cli.compose import Settings, composed
 from xaibench.cli.launch import launched
-from xaibench.cli.plan import skipped, summary
+from xaibench.cli.plan import lines, summary
 from xaibench.cli.request import Request
 from xaibench.configuration import conf_folder
 from xaibench.execution import PHASES, missing, retry
@@ -90,7 +90,7 @@ def _report(store: Store, settings: Settings, before: list[Planned], absent: lis
         states["done" if store.has("evaluate", item.key) else left] += 1
     counted = ("done", "cached", "skipped", "failed", *(["left"] if states["left"] else []))
     console.print(", ".join(f"{states[state]} {state}" for state in counted) + f" of {len(before)} cells")
-    for text in skipped(before):
+    for text in lines(before):
         console.print(text, highlight=False)
     found = [records[item.key] for item in tried if item.status == "to do" and item.key in records]
     for message, count in Counter(record.message for record in found if record.skipped).items():

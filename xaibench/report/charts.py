@@ -16,8 +16,6 @@ POINTS = 250_000
 PAIRS = 30_000
 """Rows of comparisons that a page holds; of more, those with the largest effects of each metric."""
 
-SIGNIFICANT = 0.05
-
 
 def short(value: Any, digits: int = 3) -> float | int | None:
     """A number with so many significant digits, or None for one that is not defined."""
@@ -55,16 +53,14 @@ def curves(study: Study) -> list[dict[str, Any]]:
 
 def costs(study: Study) -> list[list[Any]]:
     """For each classifier and explainer: [title, position, passes, seconds], both for one image, means over seeds and draws."""
-    table = study.csv("cost")
-    if table.empty or not study.explainers:
+    table, places = study.costs, {name: place for place, name in enumerate(study.explainers)}
+    if table.empty:
         return []
-    explained, places = table[table["stage"] == "explain"], {name: place for place, name in enumerate(study.explainers)}
     found = []
-    for key, part in explained.groupby([*study.keys, "explainer"], sort=True):
+    for key, part in table.groupby([*study.keys, "explainer"], sort=True):
         *title, explainer = map(str, key)
-        images = study.images.get(title[0], 0)
-        if images and explainer in places and tuple(title) in study.titles:
-            passes, seconds = (float(part[names].sum(axis=1).mean()) / images for names in (["forward", "backward"], ["seconds"]))
+        if explainer in places and tuple(title) in study.titles:
+            passes, seconds = (float(part[names].sum(axis=1).mean()) for names in (["forward", "backward"], ["seconds"]))
             found.append([title, places[explainer], short(passes), short(seconds)])
     return found
 
@@ -103,12 +99,12 @@ def ranks(study: Study) -> list[dict[str, Any]]:
     for (*title, metric), part in table.groupby([*study.keys, "metric"], sort=True):
         rows = part.sort_values("mean_rank", kind="stable").to_dict("records")
         known = [[places[row["explainer"]], short(row["mean_rank"], 4), row["groups"]] for row in rows if row["explainer"] in places]
-        found.append({"title": title, "metric": str(metric), "rows": known})
+        found.append({"title": title, "metric": str(metric), "images": int(part["images"].iloc[0]), "rows": known})
     return found
 
 
 def comparisons(study: Study) -> list[dict[str, Any]]:
-    """For each classifier and metric the pairs that differ: [first, second, difference, low, high, effect, p after Holm].
+    """For each classifier and metric the pairs that differ: [first, second, difference, low, high, effect, p after Holm, images].
 
     The difference says how much better the first is, and the effect on what share of images.
     """
@@ -120,15 +116,15 @@ def comparisons(study: Study) -> list[dict[str, Any]]:
     most = max(1, PAIRS // len(groups))
     found = []
     for (*title, metric), part in groups:
-        differ = part[part["p_holm"] < SIGNIFICANT]
+        differ = part[part["differs"]]
         shown = differ.iloc[(differ["effect"] - 0.5).abs().argsort(kind="stable")[::-1][:most]]
-        numbers = ["difference", "low", "high", "effect", "p_holm"]
+        numbers = ["difference", "low", "high", "effect", "p_holm", "images"]
         rows = [
             [places[row["first"]], places[row["second"]], *(short(row[name]) for name in numbers)]
             for row in shown.to_dict("records")
             if row["first"] in places and row["second"] in places
         ]
-        sizes = {"pairs": len(part), "significant": len(differ), "images": int(part["images"].max())}
+        sizes = {"pairs": len(part), "significant": len(differ), "images": [int(part["images"].min()), int(part["images"].max())]}
         found.append({"title": title, "metric": str(metric), **sizes, "rows": rows})
     return found
 

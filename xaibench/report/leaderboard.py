@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from xaibench.blocks import Block, Cell, number, plain
-from xaibench.layout import Layout, blocks
+from xaibench.layout import Layout, Record, best, blocks
 from xaibench.report.study import Study
-from xaibench.standings import Record, Tests, best, better, tests
+from xaibench.standings import Tests, tests
 
 BEST, CLEAR = 1, 2
-"""Bits of a cell: best of its metric among explainers that are no controls; better than the best control (`standings.better`)."""
+"""Bits of a cell: best of its metric among explainers that are no controls; significantly better than the best control."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Leader:
     explainer, score, control, control_score
         Names and ``mean ± half-width``; `control` is empty where none has a score.
     verdict
-        Whether the leader is better than the best control (`standings.better`): ``yes``, ``no`` (it is worse), ``undecided``, or
-        ``not compared``; empty where there is no control.
+        Whether the leader is significantly better than the best control (`comparison.pairs`): ``yes``, ``no`` (it is worse),
+        ``undecided``, or ``not compared``; empty where there is no control.
     """
 
     title: tuple[str, ...]
@@ -96,7 +96,7 @@ def _tests(study: Study) -> dict[tuple[str, ...], Tests]:
 def _verdict(leader: Record, control: Record, tested: Tests | None) -> str:
     if tested is None:
         return "not compared"
-    return {True: "yes", False: "no", None: "undecided"}[better(leader["explainer"], control["explainer"], tested)]
+    return {True: "yes", False: "no", None: "undecided"}[tested.get((leader["explainer"], control["explainer"]))]
 
 
 def _blocks(study: Study) -> Iterator[tuple[Block, dict[tuple[str, str], Record]]]:
@@ -110,7 +110,7 @@ def _blocks(study: Study) -> Iterator[tuple[Block, dict[tuple[str, str], Record]
 
 
 def _cell(cell: Cell, row: Record, control: Record | None, tested: Tests) -> list[Any]:
-    beats = control is not None and row["family"] != "control" and better(row["explainer"], control["explainer"], tested) is True
+    beats = control is not None and tested.get((row["explainer"], control["explainer"])) is True
     mean = None if math.isnan(row["mean"]) else row["mean"]
     bare = Cell(cell.mean, cell.half, cell.exponent, cell.best, ())
     return [mean, plain(bare), BEST * cell.best + CLEAR * beats, " ".join(cell.marks)]

@@ -17,6 +17,9 @@ TABLES = {
     "influence": "The pixels with the most and the least influence",
     "influence_agreement": "Agreement of explainers with the influence of pixels",
     "by_class": "Scores by class",
+    "metric_agreement": "Agreement of metrics: Kendall's W and Krippendorff's alpha",
+    "stability": "Stability of the order: half of the images against the other half, one seed against the others",
+    "skipped": "What was not computed, and why",
 }
 """Tables that are shown where they are in the folder, with their titles."""
 
@@ -70,6 +73,8 @@ def sheets(study: Study) -> list[Sheet]:
     found = []
     for stem, title in TABLES.items():
         table = study.csv(stem)
+        if stem == "metric_agreement" and not table.empty:
+            table = table[table["kind"] != "spearman"].drop(columns="second")  # the correlations are a chart
         if not table.empty:
             numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table]
             rows = [[_shown(value) for value in row] for row in table.head(MOST).itertuples(index=False, name=None)]

@@ -15,10 +15,12 @@ import yaml
 
 from xaibench import significance
 from xaibench.blocks import natural
+from xaibench.standings import FIRST
+from xaibench.studies import costs
 
 NAMES = ("dataset", "model", "trainer", "explainer", "metric", "score", "family", "metric_family", "first", "second", "class", "influence")
 FACTS = ("higher_is_better", "note", "stage", "groups", "label", "predicted", "topic", "claim", "expected", "holds", "reached", "direction")
-MORE = ("tells", "of", "least_pair", "least_metric", "kind", "name", "what", "paper", "settings")
+MORE = ("tells", "of", "least_pair", "least_metric", "kind", "name", "what", "paper", "settings", "against", "left_out", "reason")
 TEXTS = frozenset((*NAMES, *FACTS, *MORE))
 """Columns that hold text even where it looks like a number, or like nothing."""
 
@@ -107,6 +109,12 @@ class Study:
         rows = pyarrow.parquet.read_table(path, columns=["dataset", "index"]).to_pandas().drop_duplicates()
         return {str(dataset): len(part) for dataset, part in rows.groupby("dataset", observed=True)}
 
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """Passes and seconds of explaining one image, see `studies.costs`."""
+        path, places = self.folder / "scores.parquet", ["dataset", "model", "trainer", "explainer", "seed", "draw", "index"]
+        return self._named(costs(self.folder, pd.read_parquet(path, columns=places))) if path.is_file() else pd.DataFrame()
+
     @property
     def keys(self) -> list[str]:
         """The columns that name a trained classifier: the trainer where several occur."""
@@ -128,10 +136,10 @@ class Study:
 
     @cached_property
     def metrics(self) -> dict[str, tuple[str, bool | None]]:
-        """Family and direction of all metrics, family by family."""
+        """Family and direction of all metrics, family by family, faithfulness first."""
         columns = ["metric_family", "higher_is_better"]
         facts = {} if self.table.empty else self.table.drop_duplicates("metric").set_index("metric")[columns].to_dict("index")
-        order = sorted(facts, key=lambda name: (facts[name]["metric_family"], natural(str(name))))
+        order = sorted(facts, key=lambda name: (facts[name]["metric_family"] != FIRST, facts[name]["metric_family"], natural(str(name))))
         return {str(name): (facts[name]["metric_family"], facts[name]["higher_is_better"]) for name in order}
 
     def csv(self, stem: str) -> pd.DataFrame:

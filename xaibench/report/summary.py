@@ -34,6 +34,7 @@ def summary(study: Study, found: list[Leader], general: list[str]) -> Section:
     parts = {
         "What was compared": _compared(study),
         "Which explainers lead": _ahead(study.csv(standings.STEM)) + leading,
+        "How stable the order is": _stability(study.csv("stability")),
         "The classifiers": _accuracies(study.csv("classifiers")),
         "What to be careful about": _warnings(study, found, general),
     }
@@ -101,13 +102,26 @@ def _ahead(found: pd.DataFrame) -> list[str]:
     """Who is most often better than the best control in the first family of metrics, and who least."""
     if found.empty:
         return []
-    names, family = standings.ordered(found), standings.families(found)[0]
-    known = found[found["metric_family"] == family].set_index("explainer")
+    names, family, hardest = standings.ordered(found), standings.families(found)[0], standings.hardest(found)
+    known = hardest.groupby("explainer")[["better", "compared"]].sum()
     told = [f"{name} ({known['better'][name]} of {known['compared'][name]})" for name in names if name in known.index]
     if len(told) < 2 * FEW:
         return []
-    text = f"In {family} {listed(told[:FEW])} of metrics and classifiers are most often significantly better than the best control"
+    models = sorted(hardest["model"].unique())
+    where = f", on {listed(models)}," if len(models) < found["model"].nunique() else ""
+    text = f"In {family}{where} {listed(told[:FEW])} of metrics and classifiers are most often significantly better than the best control"
     return [f"{text}; least often {listed(told[-FEW:])}."]
+
+
+def _stability(found: pd.DataFrame) -> list[str]:
+    """How many explainers change rank with other images, and with another seed."""
+    texts = []
+    for against, part in found.groupby("against", sort=True) if len(found) else ():
+        moved, by, tau, first = part[["moved", "by", "tau", "first"]].mean()
+        by_what = "By the other half of the images" if "half" in str(against) else "By another seed"
+        text = f"{by_what} {moved:.0%} of the explainers have another rank, {by:.1f} away in the mean (Kendall's tau {tau:.2f})"
+        texts.append(f"{text}; the first stays in {first:.0%} (mean over {count(len(part), 'pair')} of a metric and a classifier).")
+    return texts
 
 
 def _few(names: list[str], most: int = 4) -> str:

@@ -5,19 +5,20 @@ const compared = { title: "", metric: "" };
 function comparisonTable(one, limit) {
   const name = (own) => el("td", {}, breakable(explainer(own).name));
   const value = (own) => el("td", { "data-value": own ?? "" }, number(own));
-  const rows = one.rows.slice(0, limit).map(([first, second, difference, low, high, effect, p]) => {
+  const rows = one.rows.slice(0, limit).map(([first, second, difference, low, high, effect, p, images]) => {
     const [better, worse, turn] = difference < 0 ? [second, first, -1] : [first, second, 1];
     const ends = turn < 0 ? [-high, -low] : [low, high];
     return el("tr", {}, name(better), name(worse), value(turn * difference), el("td", {}, `${number(ends[0])} to ${number(ends[1])}`),
-      value(effect === null ? null : turn < 0 ? 1 - effect : effect), value(p));
+      value(effect === null ? null : turn < 0 ? 1 - effect : effect), value(p), value(images));
   });
-  const heads = ["better", "worse", "by", "95 % interval", "on this share of images", "p (Holm)"];
+  const heads = ["better", "worse", "by", "95 % interval", "on this share of images", "p (Holm)", "images"];
   return el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, ...rows));
 }
 
 function comparisonTold(one) {
   const left = one.significant - one.rows.length;
-  const told = `${one.significant} of ${one.pairs} pairs differ on ${one.images} images (p < .05 after Holm's correction)`;
+  const [fewest, most] = one.images;
+  const told = `${one.significant} of ${one.pairs} pairs differ significantly, on ${fewest === most ? most : `${fewest} to ${most}`} images that both have a score for (the 95 % interval excludes 0, and p < .05 after Holm's correction)`;
   return el("p", { class: "note" }, left > 0 ? `${told}; the ${one.rows.length} with the largest effect are here, comparison.parquet has all.` : `${told}.`);
 }
 

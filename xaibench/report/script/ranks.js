@@ -25,7 +25,7 @@ function drawRanks(one, width) {
     root.append(svg("line", { class: "grid", x1: x(value), x2: x(value), y1: top - 6, y2: height }),
       svg("text", { class: "tick", x: x(value), y: top - 12, "text-anchor": "middle" }, number(value)));
   }
-  root.append(svg("text", { class: "axisname", x: named, y: 14, "text-anchor": "end" }, "mean rank (1 is best)"));
+  root.append(svg("text", { class: "axisname", x: named, y: 14, "text-anchor": "end" }, `mean rank over ${one.images} images (1 is best)`));
   const colors = familyColors(), fits = Math.floor(named / 6.4);
   rows.forEach(([place, mean, own], order) => {
     const { name, family } = explainer(place), y = top + order * step + step / 2;
