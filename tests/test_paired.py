@@ -59,6 +59,10 @@ def test_what_was_planned_comes_from_the_long_table():
     (found,) = scored_tables(long.assign(higher_is_better=True))
     assert found.planned == {"a": 6, "b": 2}
     assert found.usable() == ["a", "b"]
+    others = long.assign(higher_is_better=True, seed=1, index=long["index"] + 5)  # images 0 to 5 with one seed, 5 to 10 with the other
+    (found,) = scored_tables(pd.concat([long.assign(higher_is_better=True), others]))
+    assert found.planned == {"a": 1, "b": 0}
+    assert found.usable() == ["a"]
 
 
 def test_the_largest_block_without_gaps():

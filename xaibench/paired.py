@@ -34,7 +34,8 @@ class Scored:
     sign
         1 where higher is better or neither is, -1 where lower is.
     planned
-        On how many images an explainer was to be scored, where that is not all of them: a budget allows fewer, of the same ones.
+        On how many images an explainer was to be scored with all seeds, where that is not all of them: a budget allows fewer, of the
+        same ones, and other images may be chosen for other seeds.
     """
 
     names: dict[str, str]
@@ -129,5 +130,5 @@ def scored_parts(found: Iterable[Part]) -> Iterator[Scored]:
             {name: by_name[name].spread(*axes) for name in explainers},
             {name: str(by_name[name].facts["family"]) for name in explainers},
             1.0 if pd.isna(facts["higher_is_better"]) or bool(facts["higher_is_better"]) else -1.0,
-            {name: len(np.unique(by_name[name].places[0])) for name in explainers},
+            {name: int((np.unique(by_name[name].places[0], return_counts=True)[1] == len(axes[1])).sum()) for name in explainers},
         )
