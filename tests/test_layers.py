@@ -14,7 +14,7 @@ import xaibench
 ROOT = Path(xaibench.__file__).parent
 
 LAYERS = [  # from the lowest to the highest; a module imports from its own layer and from those below
-    "component configuration disk failures",
+    "component configuration disk locks failures",
     "data problem seeding keys store",
     "cost removal maps perturb curves gradients superpixels baselines rewriting imputation alterations influence",
     "datasets models explainers counterfactuals metrics adapters training lightning selection explaining scoring altering "

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from xaibench.store import PAYLOAD, PROVENANCE, SPEC, Artifact, Store, _held
+from xaibench.locks import held
+from xaibench.store import PAYLOAD, PROVENANCE, SPEC, Artifact, Store
 
 KEY = hashlib.sha256(b"a key").hexdigest()
 WHAT = {"stage": "explain", "component": {"steps": 50, "share": 0.1}, "parents": {}}
@@ -61,13 +64,13 @@ def test_locks_are_looked_at_without_making_any(store):
     places = store.root / "locks"
     places.mkdir(parents=True)
     with pytest.raises(FileNotFoundError):
-        _held(places / "gone.lock")
+        held(places / "gone.lock")
     assert not list(places.iterdir())
     stale = places / "stale.lock"
     stale.touch(mode=0o444)
-    assert not _held(stale)
+    assert not held(stale)
     with filelock.FileLock(places / "held.lock"):
-        assert _held(places / "held.lock")
+        assert held(places / "held.lock")
         assert store.computing() == {"held"}
         assert store.abandoned() == {"stale"}
 
@@ -170,6 +173,37 @@ def test_every_flipped_bit_of_the_spec_is_noticed_and_never_raises(store):
                 name: content[name] for name in ("key", "spec", "checksums")
             }
     assert unnoticed < len(whole[SPEC]) / 3 * 0.2  # white space, and the name of the spec's own checksum
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.EACCES])
+def test_what_cannot_be_read_now_is_raised_and_stays(store, monkeypatch, number):
+    stored(store)
+
+    def refuse(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        for call in (lambda: store.read("explain", KEY), lambda: store.get("explain", KEY, WHAT, never)):
+            with pytest.raises(OSError, match=os.strerror(number)):
+                call()
+    assert store.get("explain", KEY, WHAT, never)[1]
+    assert store.read("explain", KEY) is not None
+
+
+def test_what_another_process_repaired_meanwhile_is_not_removed(store, monkeypatch):
+    """The damage was seen before the lock could be had: another process held it, and wrote the result anew."""
+    emptied(stored(store) / PAYLOAD)
+    lock = Store._lock
+
+    def after_a_repair(self, key):
+        shutil.rmtree(self.folder("explain", key))
+        stored(self)
+        return lock(self, key)
+
+    monkeypatch.setattr(Store, "_lock", after_a_repair)
+    assert store.read("explain", KEY) is not None
+    assert store.has("explain", KEY)
 
 
 def test_a_result_in_the_wrong_place_is_a_miss(store, caplog):

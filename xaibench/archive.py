@@ -18,8 +18,9 @@ from typing import Any, BinaryIO
 from xaibench.component import UserError
 from xaibench.grid import Grid
 from xaibench.identity import influence_key, predict_key
+from xaibench.locks import LOCKS
 from xaibench.planning import cells
-from xaibench.store import FAILURES, LOCKS, Store
+from xaibench.store import FAILURES, Store
 
 STAGES = ("train", "predict", "explain", "evaluate", "influence")
 """What studies consist of; other stages are those of programs that have no grid, and are kept."""

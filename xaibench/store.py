@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import hashlib
 import json
 import logging
@@ -21,20 +20,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from xaibench.disk import writing
 from xaibench.failures import Failures
+from xaibench.locks import LOCKS, locked, locks
 
-DAMAGED = (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError)
-"""What reading a damaged result raises."""
+DAMAGED = (FileNotFoundError, KeyError, TypeError, ValueError, safetensors.SafetensorError)
+"""What reading a damaged result raises. Any other `OSError` tells of the system, not of the result, which may be read again later."""
 
 PAYLOAD, SPEC, PROVENANCE = "payload.safetensors", "spec.json", "provenance.json"
-LOCKS, FAILURES = "locks", "failures"
-"""What lies beside the stages' folders."""
+FAILURES = "failures"
+"""What lies beside the stages' folders and the locks."""
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +87,29 @@ class Store:
         return next(self._found(stage, key), None) is not None
 
     def read(self, stage: str, key: str) -> Artifact | None:
-        """The result, or None if it is absent; a damaged folder is reported, removed, and counts as absent."""
+        """The result, or None if it is absent; a damaged folder is reported, removed, and counts as absent.
+
+        Raises
+        ------
+        OSError
+            If a file that is there cannot be read; the result stays.
+        """
+        try:
+            folder = next(self._found(stage, key), None)
+            return None if folder is None else _load(folder)
+        except DAMAGED:
+            with self._lock(key):  # another process may have repaired it meanwhile
+                return self._whole(stage, key)
+
+    def _whole(self, stage: str, key: str) -> Artifact | None:
+        """As `read`, for who holds the lock."""
         for folder in self._found(stage, key):
             try:
                 return _load(folder)
             except DAMAGED as error:
                 log.warning("damaged result %s/%s (%s): it will be computed again", stage, key[:12], error)
                 if folder.is_relative_to(self.root):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    self.remove(stage, key)
                 else:
                     with writing(self.root):
                         self._damaged(stage, key).parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +138,7 @@ class Store:
         if found is not None:
             return found, True
         with self._lock(key):
-            found = self.read(stage, key)
+            found = self._whole(stage, key)
             if found is not None:
                 return found, True
             artifact = compute()
@@ -181,10 +195,11 @@ class Store:
         return True
 
     def remove(self, stage: str, key: str) -> None:
-        """Remove a result: first what makes it one."""
-        folder = self.root / stage / key
-        (folder / SPEC).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        """Remove a result, in one step, if it is still there."""
+        aside = self.root / stage / f".{key[:12]}-{uuid.uuid4().hex}"
+        with writing(self.root), contextlib.suppress(FileNotFoundError):
+            (self.root / stage / key).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)  # what is left of it is removed with what killed writers left
 
     def size(self, stage: str, key: str) -> int:
         """Bytes of a result."""
@@ -213,23 +228,17 @@ class Store:
 
     def computing(self) -> set[str]:
         """What is being computed now, by this process or by others on this machine."""
-        return {key for key, held in self._locks() if held}
+        return {key for key, held in locks(self.root) if held}
 
     def abandoned(self) -> set[str]:
         """What was being computed by processes that died; each is told once, and what they left is removed."""
-        found = {key for key, held in self._locks() if not held}
+        found = {key for key, held in locks(self.root) if not held}
         for key in found:
             for folder in self.root.glob(f"*/.{key[:12]}-*"):
                 shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # a store that is only read
                 (self.root / LOCKS / f"{key}.lock").unlink()
         return found
-
-    def _locks(self) -> Iterator[tuple[str, bool]]:
-        """The keys that have locks, and whether a living process holds it."""
-        for path in (self.root / LOCKS).glob("*.lock"):
-            with contextlib.suppress(FileNotFoundError):  # released meanwhile
-                yield path.stem, _held(path)
 
     def keys(self, stage: str) -> list[str]:
         """Keys of all results of a stage."""
@@ -241,30 +250,8 @@ class Store:
         """What a key stands for."""
         return json.loads((self.folder(stage, key) / SPEC).read_text())["spec"]
 
-    @contextlib.contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        lock = filelock.FileLock(self.root / LOCKS / f"{key}.lock")
-        with writing(self.root):
-            (self.root / LOCKS).mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(lock.lock_file)
-            lock.release()
-
-
-def _held(lock: Path) -> bool:
-    """Whether a living process holds a lock, without making or changing the file; what cannot be looked at counts as held."""
-    try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        return True
-    return False
+    def _lock(self, key: str) -> contextlib.AbstractContextManager[None]:
+        return locked(self.root, key)
 
 
 def _load(folder: Path) -> Artifact:
