@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xaibench.disk import writing
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ class Failures:
         return {name.removesuffix(".json") for name in names if not name.startswith(".")}
 
     def of(self, key: str) -> Failure | None:
-        """The record of a key, if it failed."""
+        """The record of a key, if it failed; a damaged record counts as absent."""
         try:
             return Failure(**json.loads(self._path(key).read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, TypeError, ValueError):
             return None
 
     def record(self, key: str, failure: Failure) -> None:
@@ -61,6 +64,13 @@ class Failures:
             temporary = self._path(f".{key}-{uuid.uuid4().hex}")
             temporary.write_text(json.dumps(asdict(failure), indent=1))
             temporary.replace(self._path(key))
+
+    def clean(self) -> None:
+        """Forget the records that are damaged, so that what they are of is computed next time."""
+        for key in self.keys():
+            if self.of(key) is None:
+                log.warning("damaged record %s: it will be computed again", self._path(key))
+                self.forget([key])
 
     def forget(self, keys: Iterable[str]) -> None:
         """What is computed next time."""

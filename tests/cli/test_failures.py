@@ -161,3 +161,19 @@ def test_a_deleted_result_is_computed_again(bench, stage):
     assert bench.run(*given).status == 0
     assert bench.tables() == tables
     assert bench.made() == made
+
+
+@pytest.mark.parametrize("retry", [[], ["retry=failed"]])
+def test_a_damaged_record_is_tried_again(bench, out_of_tree, retry):
+    out_of_tree.add("explainer", "failing", "damaged_record.Failing", FAILING)
+    given = (*out_of_tree.flags, "-m", "explainer=failing,gradient", "metric=sparseness")
+    assert bench.run(*given).status == 1
+    records = sorted(bench.store.failures.folder.iterdir())
+    for path, content in zip(records, ('{"cell": "', '{"cell": "a"}'), strict=True):
+        path.write_text(content)
+    assert bench.states(*given)["failing sparseness"] == "to do"
+    outcome = bench.run(*given, *retry)
+    assert outcome.status == 1
+    assert outcome.err.count("damaged record") == len(records)
+    assert "0 done, 1 cached, 0 skipped, 1 failed of 2 cells" in outcome.out
+    assert all(bench.store.failures.of(path.stem) for path in records)

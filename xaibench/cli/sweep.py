@@ -42,7 +42,8 @@ def computed(grid: Grid, settings: Settings, compute: Callable[[], None], tables
     store, console = settings.store, Console(width=None if sys.stdout.isatty() else 140)
     store.abandoned()  # by sweeps that were killed
     results = Results(grid, store)
-    results.read()  # damaged results are told of and removed here, and so computed again
+    results.read()  # damaged results are told of and removed here, and so computed again, as are damaged records
+    store.failures.clean()
     before = plan(grid, store)
     if settings.retry:
         retry(grid, before, store)
