@@ -5,6 +5,8 @@ import re
 import pytest
 from cli_cases import Bench
 
+from xaibench.cli.plan import parsed
+
 GIVEN = ("-m", "model=linear", "explainer=gradient,integrated_gradients", "metric=deletion,sparseness")
 
 
@@ -60,7 +62,8 @@ def test_networks_that_are_no_classifiers_are_taken_to_be_as_fast(bench: Bench):
     assert "helpers" in outcome.out
 
 
-@pytest.mark.parametrize("rates", ["5", "5,10", "5,0", "a,b"])
-def test_rates_that_cannot_be_are_refused(rates, bench: Bench, capsys):
+@pytest.mark.parametrize("rates", ["5", "5,10", "5,0", "a,b", "9,8,7"])
+def test_rates_that_cannot_be_are_refused(rates, capsys):
     with pytest.raises(SystemExit):
-        bench("plan", *GIVEN, "--rates", rates)
+        parsed([*GIVEN, "--rates", rates])
+    assert f"{rates}: expected two numbers > 0, F,B: images/s forward" in capsys.readouterr().err

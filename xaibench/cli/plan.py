@@ -100,9 +100,12 @@ def size(number: float) -> str:
 def _rate(text: str) -> Any:
     from xaibench.estimates import Rate
 
-    forward, both = map(float, text.split(","))
+    try:
+        forward, both = map(float, text.split(","))
+    except ValueError:
+        forward, both = 0.0, 0.0
     if not forward > both > 0:
-        raise argparse.ArgumentTypeError(f"{text}: expected two numbers > 0, images/s forward, and fewer forward and back")
+        raise argparse.ArgumentTypeError(f"{text}: expected two numbers > 0, F,B: images/s forward, and fewer forward and back")
     return Rate(forward, both)
 
 
