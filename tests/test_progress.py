@@ -45,9 +45,10 @@ def store(tmp_path) -> Store:
 
 def test_a_view_follows_the_store(store):
     cells = plan(GRID, store)
-    watch = Watch(cells, store, started=time.monotonic() - 100)
+    watch = Watch(cells, store)
     before = watch.look()
     assert (before.cells, before.done, before.failed, before.running, before.left) == (4, 0, 0, (), None)
+    watch.started -= 100
     run(dataclasses.replace(GRID, explainers=GRID.explainers[:1]), Stages(store, Runtime("cpu")))
     half = watch.look()
     assert (half.done, half.failed) == (2, 0)
@@ -60,6 +61,33 @@ def test_a_view_follows_the_store(store):
     after = watch.look()
     assert (after.done, after.failed, after.left) == (3, 1, None)
     assert str(after) == "3 of 4 cells done, 1 failed, 0 running"
+
+
+def test_what_turns_out_not_to_be_supported_is_no_failure(store):
+    cells = plan(GRID, store)
+    watch = Watch(cells, store)
+    store.failures.record(cells[0].key, Failure("a cell", "its helper is not good enough"))
+    state = watch.look()
+    assert (state.done, state.failed, state.skipped) == (0, 0, 1)
+    assert str(state).startswith("0 of 4 cells done, 1 skipped, 0 failed, 0 running")
+
+
+@pytest.mark.parametrize("seen", ["running", "done"])
+def test_time_left_does_not_count_training(store, seen):
+    cells = plan(GRID, store)
+    watch = Watch(cells, store, started=time.monotonic() - 1000)
+    stages, explaining = Stages(store, Runtime("cpu")), cells[0].cell.explaining
+    run(GRID, stages, "train")
+    stages.predict(explaining.training)
+    watch.look()
+    assert time.monotonic() - watch.started < 10
+    watch.started -= 100  # so long ago was the last look
+    if seen == "running":
+        (store.root / "locks").mkdir(exist_ok=True)
+        with filelock.FileLock(store.root / "locks" / f"{explaining.key}.lock"):
+            watch.look()
+    run(dataclasses.replace(GRID, explainers=GRID.explainers[:1]), stages)
+    assert watch.look().left == pytest.approx(100, rel=0.1)  # as much as was done
 
 
 def test_what_was_cached_before_is_not_counted(store):

@@ -61,7 +61,8 @@ def _explained(explaining: Explaining, members: list[Planned], stages: Stages, p
         return
     broken = _explanation(members[0].cell, stages)
     if phase == "explain":
-        log.info("%s: %s (%.1f s)", members[0].cell.name, "failed" if broken else "explained", time.perf_counter() - start)
+        state = "explained" if broken is None else "skipped" if broken.skipped else "failed"
+        log.info("%s: %s (%.1f s)", members[0].cell.name, state, time.perf_counter() - start)
         return
     for item in todo:
         _cell(item, broken, stages)

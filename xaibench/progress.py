@@ -26,22 +26,32 @@ MOST_SHOWN = 8
 
 @dataclass(frozen=True)
 class State:
-    """Of the cells that were to do: how many are done and failed, what is running, and the seconds left, where there is a guess."""
+    """Of the cells that were to do: how many are done, failed and skipped, what is running, and the seconds left, if there is a guess."""
 
     cells: int
     done: int
     failed: int
+    skipped: int
     running: tuple[str, ...]
     left: float | None
 
     def __str__(self) -> str:
         time_left = "" if self.left is None else f", {clock(self.left)} left"
-        return f"{self.done} of {self.cells} cells done, {self.failed} failed, {len(self.running)} running{time_left}"
+        skipped = f"{self.skipped} skipped, " if self.skipped else ""
+        return f"{self.done} of {self.cells} cells done, {skipped}{self.failed} failed, {len(self.running)} running{time_left}"
 
 
 @dataclass
 class Watch:
-    """Looks at the store for what was to do, and has less to look for each time."""
+    """Looks at the store for what was to do, and has less to look for each time.
+
+    Attributes
+    ----------
+    cells, store
+        A grid's, before it is computed.
+    started
+        When the first explanation or score was begun, by the clock `time.monotonic`: training before it says nothing of the time left.
+    """
 
     cells: Sequence[Planned]
     store: Store
@@ -53,21 +63,26 @@ class Watch:
         self._work = {("evaluate", item.key): OVERHEAD + item.scoring.forward + item.scoring.backward for item in todo}
         self._work |= {("explain", key): OVERHEAD + passes for key, passes in explaining.items() if not self.store.has("explain", key)}
         self._left, self._total, self._cells = dict(self._work), sum(self._work.values()), len(todo)
-        self._failed, self._names = 0, names(self.cells)
+        self._failed, self._skipped, self._names = 0, 0, names(self.cells)
 
     def look(self) -> State:
         """What the store says now."""
-        failed = self.store.failures.keys()
+        failed, computing, now = self.store.failures.keys(), self.store.computing(), time.monotonic()
         there = {stage: self.store.there(stage) for stage in ("explain", "evaluate")}
         for stage, key in list(self._left):
             if key in there[stage] or key in failed:
                 del self._left[stage, key]
-                self._failed += stage == "evaluate" and key not in there[stage]
+                if stage == "evaluate" and key not in there[stage]:
+                    record = self.store.failures.of(key)
+                    skipped = record is not None and record.skipped
+                    self._skipped, self._failed = self._skipped + skipped, self._failed + (not skipped)
+        if len(self._left) == len(self._work) and not any(key in computing for _, key in self._left):
+            self.started = now
         waiting = sum(stage == "evaluate" for stage, _ in self._left)
-        done, elapsed = self._total - sum(self._left.values()), time.monotonic() - self.started
-        left = elapsed * (self._total - done) / done if done and self._left else None
-        running = tuple(self._names[key] for key in sorted(self.store.computing() & self._names.keys()))
-        return State(self._cells, self._cells - waiting - self._failed, self._failed, running, left)
+        done = self._total - sum(self._left.values())
+        left = (now - self.started) * (self._total - done) / done if done and self._left else None
+        running = tuple(self._names[key] for key in sorted(computing & self._names.keys()))
+        return State(self._cells, self._cells - waiting - self._failed - self._skipped, self._failed, self._skipped, running, left)
 
 
 def names(cells: Sequence[Planned]) -> dict[str, str]:
@@ -108,15 +123,16 @@ def _live(watch: Watch, stop: threading.Event, console: Console) -> None:
     with Live(bar, console=console, transient=True, refresh_per_second=4) as live:
         while not stop.wait(LOOK):
             state = watch.look()
-            told = "" if state.left is None else f"{clock(state.left)} left"
-            bar.update(task, completed=state.done + state.failed, description=", ".join(filter(None, [_failures(state), told])))
+            told = [*_problems(state), *([] if state.left is None else [f"{clock(state.left)} left"])]
+            bar.update(task, completed=state.done + state.failed + state.skipped, description=", ".join(told))
             running = [Text(f"  {name}", style="dim", no_wrap=True, overflow="ellipsis") for name in state.running[:MOST_SHOWN]]
             more = [Text(f"  and {len(state.running) - MOST_SHOWN} more", style="dim")] if len(state.running) > MOST_SHOWN else []
             live.update(Group(bar, *running, *more))
 
 
-def _failures(state: State) -> str:
-    return f"[red]{state.failed} failed[/red]" if state.failed else ""
+def _problems(state: State) -> list[str]:
+    counts = {f"{state.skipped} skipped": state.skipped, f"[red]{state.failed} failed[/red]": state.failed}
+    return [told for told, count in counts.items() if count]
 
 
 def clock(seconds: float) -> str:

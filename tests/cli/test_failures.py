@@ -93,6 +93,17 @@ def test_a_failing_explainer_does_not_stop_the_others(bench, out_of_tree):
     assert all("failing" in item["cell"] for item in records)
 
 
+def test_what_turns_out_not_to_be_supported_is_told_as_skipped(bench, out_of_tree):
+    code = FAILING.replace("RuntimeError", "UnsupportedError").replace(
+        "from xaibench.explainers", "from xaibench.stages import UnsupportedError\nfrom xaibench.explainers"
+    )
+    out_of_tree.add("explainer", "failing", "skipping_explainer.Failing", code)
+    outcome = bench.run(*out_of_tree.flags, "-m", "model=linear", "explainer=failing,gradient", "metric=sparseness")
+    assert outcome.status == 0, outcome.out
+    assert "digits linear seed 0 failing: skipped (" in " ".join((outcome.out + outcome.err).split())
+    assert "skipped 1 x the sky fell" in outcome.out
+
+
 def test_a_failed_metric_is_told_again_by_the_next_run(bench, out_of_tree):
     code = FAILING.replace("explainers.gradient import Gradient", "metrics.sparseness import Sparseness").replace(
         "(Gradient)", "(Sparseness)"
