@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import logging
 import lzma
 import re
 import shutil
 import tarfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from xaibench.component import UserError
+from xaibench.disk import writing
 from xaibench.grid import Grid
 from xaibench.identity import influence_key, predict_key
 from xaibench.locks import LOCKS
 from xaibench.planning import cells
-from xaibench.store import FAILURES, Store
+from xaibench.store import DAMAGED, FAILURES, Store
 
 STAGES = ("train", "predict", "explain", "evaluate", "influence")
 """What studies consist of; other stages are those of programs that have no grid, and are kept."""
@@ -31,17 +34,28 @@ ABANDONED = 24 * 3600
 KEY = re.compile(r"[0-9a-f]{64}")
 STAGE = re.compile(r"[a-z_]+")
 
+SUFFIXES = {".tar": "", ".tar.gz": "gz", ".tgz": "gz", ".tar.xz": "xz"}
+"""How tar files are called, and compressed."""
+
+COUNT = "xaibench.results"
+"""The header of a tar file that says how many results it has."""
+
 Result = tuple[str, str]
 """Stage and key."""
+
+Track = Callable[[list[Result]], Iterable[Result]]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of an import: results that are new, that were there already, and that were damaged."""
+    """What came of an import: results that are new, that were there already, that were damaged, and that could not be found any more."""
 
     new: int
     known: int
     damaged: tuple[str, ...]
+    lost: int
 
 
 def results(store: Store) -> list[Result]:
@@ -62,14 +76,21 @@ def roots(grid: Grid) -> Iterator[Result]:
 
 
 def needed(store: Store, wanted: Iterable[Result]) -> set[Result]:
-    """Of what is wanted all that the store has, with all that it was computed from."""
+    """Of what is wanted all that the store has, with all that it was computed from; what is damaged is told, and counts as absent."""
     found: set[Result] = set()
-    left = list(wanted)
-    while left:
-        stage, key = left.pop()
-        if (stage, key) not in found and store.has(stage, key):
-            found.add((stage, key))
-            left += [(_stage_of(name), parent) for name, parent in store.spec(stage, key).get("parents", {}).items()]
+    damaged: set[Result] = set()
+    for result in wanted:
+        left = [result]
+        while left:
+            stage, key = left.pop()
+            if (stage, key) in found or (stage, key) in damaged or not store.has(stage, key):
+                continue
+            try:
+                left += [(_stage_of(name), parent) for name, parent in store.spec(stage, key).get("parents", {}).items()]
+                found.add((stage, key))
+            except DAMAGED as error:
+                log.warning("damaged result %s/%s (%s): it counts as absent", stage, key, error)
+                damaged.add((stage, key))
     return found
 
 
@@ -79,7 +100,7 @@ def _stage_of(parent: str) -> str:
 
 
 def unneeded(store: Store, wanted: Iterable[Result]) -> list[Result]:
-    """What a store has of studies that none of the wanted results needs."""
+    """What a store has of studies, or of command lines alone, that none of the wanted results needs."""
     every = results(store)
     kept = needed(store, [*wanted, *((stage, key) for stage, key in every if stage not in STAGES)])
     return [result for result in every if result not in kept]
@@ -91,13 +112,43 @@ def abandoned(store: Store) -> list[Path]:
     return [path for path in places if path.is_dir() and time.time() - path.stat().st_mtime > ABANDONED]
 
 
-def pack(store: Store, chosen: Iterable[Result], path: Path) -> None:
-    """Write results into one tar file, compressed as its suffix says (.gz, .xz or none). The same results give the same bytes."""
+def compression(path: Path) -> str:
+    """How a tar file of this name is compressed: gz, xz, or "".
+
+    Raises
+    ------
+    UserError
+        If the name does not say that it is a tar file.
+    """
+    for suffix, found in SUFFIXES.items():
+        if path.name.endswith(suffix):
+            return found
+    raise UserError(f"file={path}: expected a name that ends in {', '.join(SUFFIXES)}")
+
+
+def pack(store: Store, chosen: Collection[Result], path: Path, track: Track = iter) -> None:
+    """Write results into one tar file, compressed as its name says. The same results give the same bytes.
+
+    Parameters
+    ----------
+    track
+        Shows how far it is: gives the results on, one by one.
+
+    Raises
+    ------
+    UserError
+        If the name does not say that it is a tar file.
+    """
+    packed, count = compression(path), {COUNT: str(len(chosen))}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
-        with temporary.open("wb") as raw, _compressed(raw, path.suffix) as stream, tarfile.open(fileobj=stream, mode="w") as file:
-            for stage, key in sorted(chosen):
+        with (
+            temporary.open("wb") as raw,
+            _compressed(raw, packed) as stream,
+            tarfile.open(fileobj=stream, mode="w", pax_headers=count) as file,
+        ):
+            for stage, key in track(sorted(chosen)):
                 for part in sorted(store.folder(stage, key).iterdir()):
                     file.add(part, f"{stage}/{key}/{part.name}", filter=_anonymous)
         temporary.replace(path)
@@ -105,10 +156,10 @@ def pack(store: Store, chosen: Iterable[Result], path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _compressed(raw: BinaryIO, suffix: str) -> contextlib.AbstractContextManager[Any]:
-    if suffix == ".gz":
+def _compressed(raw: BinaryIO, packed: str) -> contextlib.AbstractContextManager[Any]:
+    if packed == "gz":
         return gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
-    return lzma.LZMAFile(raw, "wb") if suffix == ".xz" else contextlib.nullcontext(raw)
+    return lzma.LZMAFile(raw, "wb") if packed == "xz" else contextlib.nullcontext(raw)
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -128,8 +179,9 @@ def unpack(store: Store, path: Path) -> Imported:
     """
     temporary = store.root / f".import-{uuid.uuid4().hex}"
     try:
-        with tarfile.open(path) as file:
+        with writing(store.root), tarfile.open(path) as file:
             file.extractall(temporary, members=(_checked(entry, path) for entry in file), filter="data")
+            count = int(file.pax_headers.get(COUNT, 0))
         new, known, damaged = 0, 0, []
         for folder in sorted(temporary.glob("*/*")):
             stage, key = folder.parent.name, folder.name
@@ -139,8 +191,9 @@ def unpack(store: Store, path: Path) -> Imported:
                 new += 1
             else:
                 damaged.append(f"{stage}/{key}")
-        return Imported(new, known, tuple(damaged))
-    except (tarfile.TarError, EOFError) as error:
+        # tarfile takes a damaged header for the end of the file
+        return Imported(new, known, tuple(damaged), max(0, count - new - known - len(damaged)))
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{path}: expected a tar file of results, as `xaibench store export` writes it ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -24,7 +24,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from xaibench.disk import writing
+from xaibench.disk import StoreError, writing
 from xaibench.failures import Failures
 from xaibench.locks import LOCKS, locked, locks
 
@@ -176,7 +176,7 @@ class Store:
         (temporary / SPEC).write_text(json.dumps(content, indent=1))
 
     def damage(self, stage: str, key: str) -> str:
-        """What is wrong with a result that is there, or ""."""
+        """What is wrong with a result that is there, or ""; an `OSError` is raised, as by `read`."""
         try:
             _load(self.folder(stage, key))
         except DAMAGED as error:
@@ -218,7 +218,10 @@ class Store:
     def check(self) -> None:
         """Raise a `StoreError` if nothing can be kept here."""
         with writing(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # in a file system that has no such folders, such as /proc
+                raise StoreError(f"{self.root}: expected a folder that can be made") from error
             tempfile.TemporaryFile(dir=self.root).close()
 
     def there(self, stage: str) -> set[str]:
@@ -247,17 +250,22 @@ class Store:
         return sorted(name for name in names if name[0] != "." and os.path.isfile(f"{place}/{name}/{SPEC}"))
 
     def spec(self, stage: str, key: str) -> dict[str, Any]:
-        """What a key stands for."""
-        return json.loads((self.folder(stage, key) / SPEC).read_text())["spec"]
+        """What a key stands for; one of `DAMAGED` is raised where that cannot be told any more."""
+        return dict(_content(self.folder(stage, key))["spec"])
 
     def _lock(self, key: str) -> contextlib.AbstractContextManager[None]:
         return locked(self.root, key)
 
 
-def _load(folder: Path) -> Artifact:
-    content = json.loads((folder / SPEC).read_bytes())
+def _content(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / SPEC).read_bytes())
     if content["key"] != folder.name or content.get("spec_sha256") not in (None, _spec_sha256(content["spec"])):
         raise ValueError(f"{SPEC} does not have its checksum")
+    return content
+
+
+def _load(folder: Path) -> Artifact:
+    content = _content(folder)
     files = {name: (folder / name).read_bytes() for name in (PAYLOAD, PROVENANCE)}
     for name, found in files.items():
         if hashlib.sha256(found).hexdigest() != content["checksums"][name]:

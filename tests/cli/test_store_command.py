@@ -1,13 +1,18 @@
 """`xaibench store`: listing, verifying, pruning, and results that move to another store."""
 
+import errno
 import io
 import os
+import re
 import shutil
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 from cli_cases import Bench
+
+from xaibench.cli import store as store_command
 
 STUDY = """# @package _global_
 study: kept
@@ -79,16 +84,73 @@ def test_verify_finds_what_is_damaged_and_what_is_removed_is_computed_again(own)
 def test_prune_keeps_what_studies_need_and_what_that_was_computed_from(own):
     before = own.made()
     # The other command line has a classifier of its own, an explanation and two scores.
-    told = call(own, "prune", "kept")
-    assert f"5 of {sum(before.values())} results are needed by none" in told
+    told = " ".join(call(own, "prune", "--all-but", "kept").split())
+    assert f"5 of {sum(before.values())} results are needed by none of kept: 2 evaluate, 1 explain, 1 predict, 1 train" in told
     assert "--yes" in told
     assert own.made() == before
-    assert "removed 5 results" in call(own, "prune", "kept", "--yes")
+    assert "removed 5 results" in call(own, "prune", "--all-but", "kept", "--yes")
     assert own.made() == {"train": before["train"] - 1, "predict": 1, "explain": 2, "evaluate": 4}
     written = own.written()
     assert "0 done, 4 cached" in run(own)
     assert own.written() == written
-    assert "0 of" in call(own, "prune", "kept")
+    assert "0 of" in call(own, "prune", "--all-but", "kept")
+
+
+def test_prune_removes_no_result_unless_told_what_stays(own):
+    """Those of the command line belong to no study, and are as good."""
+    before = own.made()
+    assert "all results stay; --all-but STUDY... removes" in call(own, "prune", "--yes")
+    assert own.made() == before
+    with pytest.raises(SystemExit):
+        call(own, "prune", "kept", "--yes")
+
+
+def test_results_of_the_command_line_are_exported_with_all(own, tmp_path):
+    before = own.made()
+    call(own, "export", tmp_path / "all.tar.xz", "--all")
+    other = Bench(tmp_path / "other", ())
+    (other.folder / "conf").mkdir(parents=True)
+    call(other, "import", tmp_path / "all.tar.xz")
+    assert other.made() == before
+    shutil.rmtree(own.store.root / "evaluate")
+    shutil.rmtree(own.store.root / "explain")
+    assert "expected either" in call(own, "export", tmp_path / "x.tar", "kept", "--all", status=2)
+    assert "--all takes also what belongs to none" in call(own, "export", tmp_path / "x.tar", "quickstart", status=2)
+
+
+def test_a_damaged_spec_is_told_and_counts_as_absent(own, tmp_path):
+    key = next(key for key in own.store.keys("explain") if "Sobel" in str(own.store.spec("explain", key)["component"]))
+    path = own.store.folder("explain", key) / "spec.json"
+    path.write_bytes(path.read_bytes()[:50])
+    places = ["--store", str(own.store.root), "--config-dir", str(own.folder / "conf")]
+    exported = own.typed("store", "export", *places, str(tmp_path / "results.tar"), "kept")
+    pruned = own.typed("store", "prune", *places, "--all-but", "kept", "--yes")
+    for outcome in (exported, pruned):
+        assert outcome.status == 0
+        assert outcome.err.count(f"damaged result explain/{key}") == 1
+    assert "removed 6 results" in pruned.out  # it, and those of the command line
+    assert f"{sum(own.made().values())} results in" in exported.out
+    assert "0 done, 4 cached" in run(own)
+
+
+def test_what_cannot_be_read_is_told_and_stays(own, monkeypatch):
+    before = own.made()
+
+    def refuse(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        told = call(own, "verify", "--remove", status=1)
+    assert f"0 damaged, {sum(before.values())} cannot be read" in told
+    assert own.made() == before
+
+
+def test_a_long_command_tells_how_far_it_is(own, monkeypatch):
+    monkeypatch.setattr(store_command, "FIRST_LINE", 0.0)
+    assert f"verify: 0 of {sum(own.made().values())}" in call(own, "verify")
+    told = call(own, "prune", "--all-but", "kept", "--yes")
+    assert all(f"{step}: 0 of " in told for step in ("studies", "needed", "sizes", "prune"))
 
 
 def test_prune_removes_old_folders_of_killed_writers_only(own):
@@ -97,15 +159,16 @@ def test_prune_removes_old_folders_of_killed_writers_only(own):
         folder.mkdir()
     os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
     assert "1 folders of writers that were killed" in call(own, "list")
-    call(own, "prune", "kept", "--yes")
+    call(own, "prune", "--yes")
     assert (old.exists(), new.exists()) == (False, True)
 
 
-@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tar.xz"])
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tgz", "tar.xz"])
 def test_results_move_to_another_store(made, own, tmp_path, suffix):
     file = tmp_path / f"results.{suffix}"
     told = call(own, "export", file, "kept")
     first = file.read_bytes()
+    assert first[:4] == {"tar": b"././", "tar.xz": b"\xfd7zX"}.get(suffix, b"\x1f\x8b\x08\x00")
     for path in own.store.root.glob("*/*/*"):
         os.utime(path, (0, 10**9))
     call(own, "export", file, "kept")
@@ -146,6 +209,32 @@ def test_damaged_results_are_not_imported(own, tmp_path):
     assert other.made()["evaluate"] == 4
 
 
+def test_every_result_of_a_damaged_file_is_accounted_for(own, tmp_path):
+    """A damaged header is where a tar file ends for who reads it."""
+    call(own, "export", tmp_path / "results.tar", "kept")
+    content, count = bytearray((tmp_path / "results.tar").read_bytes()), sum(own.made().values()) - 5
+    with tarfile.open(tmp_path / "results.tar") as file:
+        entry = next(entry for entry in file if entry.name.startswith("predict/") and entry.name.endswith("provenance.json"))
+    content[entry.offset + 20] ^= 1
+    (tmp_path / "flipped.tar").write_bytes(content)
+    other = Bench(tmp_path / "other", ())
+    (other.folder / "conf").mkdir(parents=True)
+    told = " ".join(call(other, "import", tmp_path / "flipped.tar", status=1).split())
+    assert f"{count - 3} new results" in told
+    assert "1 are damaged, 2 cannot be read: the file is damaged" in told
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.xz"])
+def test_a_damaged_compressed_file_is_told(own, tmp_path, suffix):
+    call(own, "export", tmp_path / f"results.{suffix}", "kept")
+    flip(tmp_path / f"results.{suffix}", 2000)
+    outcome = own.typed("store", "import", "--store", str(tmp_path / "other"), str(tmp_path / f"results.{suffix}"))
+    assert outcome.status
+    told = re.search(r"(\d+) new .* (\d+) were there, (\d+) are damaged(?:, (\d+) cannot be read)?", " ".join(outcome.out.split()))
+    count = sum(own.made().values()) - 5  # without those of the command line
+    assert "expected a tar file of results" in outcome.err or sum(int(number or 0) for number in told.groups()) == count
+
+
 @pytest.mark.parametrize("name", ["../outside", "/etc/outside", "train/short/spec.json", f"train/{'0' * 64}/../../outside", "train"])
 def test_other_files_are_refused(own, tmp_path, name):
     before = own.written()
@@ -163,11 +252,17 @@ def test_other_files_are_refused(own, tmp_path, name):
 
 
 def test_mistakes(own, tmp_path):
-    assert "expected one of" in call(own, "prune", "no_such_study", status=2)
+    assert "expected one of" in call(own, "prune", "--all-but", "no_such_study", status=2)
     assert "expected a tar file" in call(own, "import", tmp_path / "absent.tar", status=2)
     empty = Bench(tmp_path / "empty", ())
     (empty.folder / "conf").mkdir(parents=True)
     assert "expected a folder" in call(empty, "list", status=2)
+    for name in ("x.zip", "x", "x.gz"):
+        assert "expected a name that ends in .tar, .tar.gz, .tgz, .tar.xz" in call(own, "export", tmp_path / name, "kept", status=2)
+    (tmp_path / "x.tar").touch()
+    nowhere = own.typed("store", "import", "--store", "/proc/x", str(tmp_path / "x.tar"))
+    assert (nowhere.status, "/proc/x: expected a folder that can be made" in nowhere.err) == (2, True)
+    (tmp_path / "x.tar").unlink()
     empty.store.root.mkdir()
     assert "there are none" in call(empty, "export", tmp_path / "x.tar", "quickstart", status=2)
     assert not (tmp_path / "x.tar").exists()
