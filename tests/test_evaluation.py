@@ -206,6 +206,32 @@ def test_all_classes_can_be_explained(network, digits):
     assert sorted(found["target"].unique()) == [3, 5]
 
 
+def test_an_explainer_that_fails_is_left_out_with_its_reason(network, digits, caplog):
+    class Failing(IntegratedGradients):
+        def __call__(self, problem, rng):
+            raise RuntimeError("boom")
+
+    found = xaibench.explain(network, digits.test.images[:2], {"bad": Failing(), "gradient": "gradient", "other": "counterfactual/wachter"})
+    assert list(found) == ["gradient"]
+    assert "bad: failed: RuntimeError: boom" in caplog.text
+    assert "other: gives counterfactuals" in caplog.text
+
+
+def test_reversed_channels_of_numpy(network, digits):
+    images = np.random.default_rng(0).random((2, 3, 8, 8))
+    one = nn.Sequential(nn.Conv2d(3, 1, 1), *network).eval()
+    kept, again = (xaibench.explain(one, given, ["gradient"])["gradient"] for given in (images[:, ::-1], images[:, ::-1].copy()))
+    np.testing.assert_array_equal(kept, again)
+
+
+class Pair(nn.Linear):
+    def __init__(self):
+        super().__init__(64, 10)
+
+    def forward(self, x):
+        return super().forward(x), x
+
+
 IMAGES = torch.rand(3, 1, 8, 8)
 
 
@@ -228,10 +254,25 @@ IMAGES = torch.rand(3, 1, 8, 8)
         ({"masks": np.zeros((3, 4, 4))}, r"masks of shape \(3, 4, 4\)"),
         ({"train": (torch.rand(4, 3, 8, 8), [0, 1, 2, 3])}, r"train: expected images of shape \(1, 8, 8\)"),
         ({"targets": [12]}, "expected classes below 10"),
-        ({"mean": [0.1, 0.2]}, r"mean=\(0.1, 0.2\): expected 1 number, or 1"),
-        ({"std": [0.0]}, "of std, above 0"),
+        ({"mean": [0.1, 0.2]}, r"mean=\[0.1, 0.2\]: expected 1 number, or 1"),
+        ({"std": [0.0]}, r"std=\[0.0\]: expected numbers above 0"),
         ({"device": "abacus"}, "runtime.device='abacus'"),
         ({"model": nn.Conv2d(1, 2, 3)}, r"expected logits \(N, K\)"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 1))}, r"two classes or more, got one output.*\[0, z\]"),
+        ({"model": nn.Conv2d(3, 2, 3)}, r"model=Conv2d: expected a network for images of shape \(1, 8, 8\)"),
+        ({"images": torch.rand(3, 8, 8, 3)}, r"shape \(8, 8, 3\).*are they \(N, H, W, C\)"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double()}, r"its weights are torch.float64: give model.float\(\)"),
+        ({"model": nn.Sequential(nn.Flatten(), Pair())}, r"expected logits \(N, K\), one tensor, got tuple"),
+        ({"model": torch.relu}, "expected a torch.nn.Module"),
+        ({"labels": ["a", "b", "c"]}, "labels of type list: expected an array or a tensor of numbers"),
+        ({"train": (IMAGES, None)}, r"train\[1\] of type NoneType: expected an array"),
+        ({"train": IMAGES}, r"train of type Tensor: expected \(images, labels\)"),
+        ({"train": (IMAGES, [0, 1, 10])}, r"train\[1\]: expected numbers below 10"),
+        ({"targets": 1}, r"targets=1: expected one of predicted"),
+        ({"mean": 0.5}, r"mean=0.5: expected 1 number, or 1, one for each channel, in a list"),
+        ({"masks": np.zeros((3, 5, 8, 8))}, r"masks of shape \(3, 5, 8, 8\).*here \(3, 8, 8\) or \(3, 10, 8, 8\)"),
+        ({"store": __file__}, "expected a folder, or none yet, and it is a file"),
+        ({"metrics": ["suite/complexity"]}, "metric=suite/complexity: expected one of abpc"),
     ],
 )
 def test_mistakes(network, given, told):

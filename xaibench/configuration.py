@@ -26,7 +26,8 @@ def named(group: str, name: str) -> Any:
         If there is none.
     """
     folder = conf_folder() / group
-    known = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    names = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    known = sorted(name for name in names if not name.startswith("suite/"))  # a suite is a list of names, for the command line
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
-from xaibench.component import Component
+from xaibench import arguments
+from xaibench.component import Component, ConfigurationError
 from xaibench.configuration import named
+from xaibench.disk import StoreError
 from xaibench.execution import retry, run
 from xaibench.given import GivenImages, GivenNetwork, given
 from xaibench.grid import Entry, Grid
 from xaibench.identity import Explaining
 from xaibench.longtable import Results, varying
-from xaibench.models.checkpoint import prepared
 from xaibench.planning import blank, check, plan, untrained
-from xaibench.problem import Arrays, Explainer, Split, Training
+from xaibench.problem import Attributions, Explainer, Training
 from xaibench.progress import watching
 from xaibench.scoring import Metric
 from xaibench.selection import ExplainOn
@@ -63,7 +63,7 @@ def evaluate(
     Parameters
     ----------
     model
-        Gives logits (N, K). It is copied: mode, weights and device stay as they are.
+        Gives logits (N, K) of K >= 2 classes, in float32, the same ones twice. It is copied: mode, weights and device stay as they are.
     images
         (N, C, H, W), numbers in [0, 1]; what the network expects beyond that are `mean` and `std`.
     labels
@@ -71,8 +71,9 @@ def evaluate(
     explainers, metrics
         Names, as `xaibench list` has them, components with fields of their own, or both; or components by name.
     train
-        Training images and labels: the first hundred stand for "absent" where a method needs such a background, and metrics that
-        train networks use them. None takes the images themselves.
+        Training images and labels. A hundred of them, drawn at random but always the same ones, stand for "absent" where a method needs
+        such a background; metrics that train networks, such as `roar`, train and validate them with all. None takes the images
+        themselves as the background, and what needs a network to be trained is skipped.
     masks
         (N, H, W) or (N, K, H, W), the true relevance, where it is known.
     targets
@@ -82,13 +83,15 @@ def evaluate(
     class_names
         Of the classes; empty: their numbers.
     rewrite
-        Whether functions and shared activations become modules of their own, as for `Checkpoint`.
+        Whether functions and shared activations become modules of their own, as for `Checkpoint`. The rewritten network must give the
+        same logits: one with hooks on the whole network, or that cannot be traced, needs False.
     draw
         Drives what is random in explainers and metrics.
     device
         As ``runtime.device``.
     store
-        A folder where results are kept, and found by the next call; None keeps nothing.
+        A folder where results are kept, and found by the next call for a network of the same weights, attributes, code and logits;
+        None keeps nothing.
 
     Returns
     -------
@@ -99,15 +102,16 @@ def evaluate(
 
     Raises
     ------
-    ConfigurationError, ValueError
+    ConfigurationError
         With the argument, its value and what was expected.
     """
-    pixels = _images("images", images)
-    network = _network(model, pixels.shape[1], tuple(mean), tuple(std), rewrite)
     chosen = _entries("explainer", explainers, Explainer), _entries("metric", metrics, Metric)
-    components = given(*_arrays(network, pixels, labels, train, masks, class_names), network, model)
-    with components as found, _stages(device, store) as stages:
-        grid = _grid(*found, *chosen, targets, draw)
+    pixels = arguments.images("images", images)
+    network, logits = arguments.network(model, pixels, mean, std, rewrite)
+    content = arguments.content(pixels, logits, labels, train, masks, class_names)
+    on = arguments.explain_on(targets, content.arrays.test.labels, logits)
+    with given(content, network, model) as found, _stages(device, store) as stages:
+        grid = _grid(*found, on, *chosen, draw)
         check(grid)
         Results(grid, stages.store).read()  # damaged results are removed, and so computed again
         retry(grid, plan(grid, stages.store), stages.store)
@@ -148,23 +152,70 @@ def explain(
     Returns
     -------
     dict
-        The signed attributions (N, T, C or 1, H, W) of each explainer; what is not supported is left out, with a warning that says why.
+        The signed attributions (N, T, C or 1, H, W) of each explainer; what is not supported, gives no attributions, or fails is left out,
+        with a warning that says why.
+
+    Raises
+    ------
+    ConfigurationError
+        As `evaluate`.
     """
-    pixels = _images("images", images)
-    network = _network(model, pixels.shape[1], tuple(mean), tuple(std), rewrite)
+    given_all = (model, images, explainers, train, targets, mean, std, rewrite, draw, device, store)
+    return {one.name: one.values for one in explanations(*given_all) if one.values is not None}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The attributions (N, T, C or 1, H, W) of an explainer, or None, why there are none, and whether it failed: it raised an error."""
+
+    name: str
+    values: NDArray[np.float32] | None
+    reason: str = ""
+    failed: bool = False
+
+
+def explanations(
+    model: nn.Module,
+    images: ArrayLike | Tensor,
+    explainers: Chosen,
+    train: tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None = None,
+    targets: Any = "predicted",
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    rewrite: bool = True,
+    draw: int = 0,
+    device: str = "auto",
+    store: str | Path | None = None,
+) -> Iterator[Explained]:
+    """The explanations of `explain`, one after the other; also what was left out, told as a warning."""
     chosen = _entries("explainer", explainers, Explainer)
-    components = given(*_arrays(network, pixels, None, train, None, ()), network, model)
-    explained: dict[str, NDArray[np.float32]] = {}
-    with components as found, _stages(device, store) as stages:
-        grid = _grid(*found, chosen, (), targets, draw)
+    pixels = arguments.images("images", images)
+    network, logits = arguments.network(model, pixels, mean, std, rewrite)
+    content = arguments.content(pixels, logits, None, train, None, ())
+    on = arguments.explain_on(targets, content.arrays.test.labels, logits)
+    with given(content, network, model) as found, _stages(device, store) as stages:
+        grid = _grid(*found, on, chosen, (), draw)
         check(grid)
-        training, on = Training(*found, grid.trainers[0].component, 0), grid.explain_on[0].component
+        training = Training(*found, grid.trainers[0].component, 0)
         for entry in chosen:
-            try:
-                explained[entry.name] = stages.explain(Explaining(training, on, entry.component, draw)).tensors["values"].numpy()
-            except UnsupportedError as error:
-                log.warning("%s: %s", entry.name, error)
-    return explained
+            one = _explained(entry, Explaining(training, on, entry.component, draw), stages)
+            if one.values is None:
+                log.warning("%s: %s%s", one.name, "failed: " if one.failed else "", one.reason)
+            yield one
+
+
+def _explained(entry: Entry[Any], explaining: Explaining, stages: Stages) -> Explained:
+    if entry.component.gives is not Attributions:
+        return Explained(entry.name, None, f"gives {entry.component.gives.__name__.lower()}, and only attributions are shown")
+    try:
+        return Explained(entry.name, stages.explain(explaining).tensors["values"].numpy())
+    except StoreError:  # nothing that comes after it could be kept either
+        raise
+    except UnsupportedError as error:
+        return Explained(entry.name, None, str(error))
+    except Exception as error:  # one explainer's error must not take the others' maps away; it is told
+        log.debug("%s", entry.name, exc_info=True)
+        return Explained(entry.name, None, f"{type(error).__name__}: {error}", failed=True)
 
 
 @contextlib.contextmanager
@@ -175,15 +226,13 @@ def _stages(device: str, store: str | Path | None) -> Iterator[Stages]:
     held = (arrays_of, untrained, blank)  # the user's images and network, which are let go at the end
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            yield Stages(Store(Path(store or scratch).absolute()), runtime)
+            yield Stages(Store(arguments.folder(store or scratch)), runtime)
     finally:
         for cached in held:
             cached.cache_clear()
 
 
-def _grid(dataset: GivenImages, network: GivenNetwork, explainers: Entries, metrics: Entries, targets: Any, draw: int) -> Grid:
-    classes: Any = targets if isinstance(targets, str) else tuple(targets)
-    on = ExplainOn(count=None, order="first", targets=classes)
+def _grid(dataset: GivenImages, network: GivenNetwork, on: ExplainOn, explainers: Entries, metrics: Entries, draw: int) -> Grid:
     return Grid(
         datasets=(Entry("given", dataset),),
         models=(Entry(network.name, network),),
@@ -198,12 +247,12 @@ def _grid(dataset: GivenImages, network: GivenNetwork, explainers: Entries, metr
 
 def _entries(group: str, chosen: Chosen, kind: type) -> tuple[Entry[Any], ...]:
     if isinstance(chosen, str):
-        raise ValueError(f"{group}s={chosen!r}: expected a list of names or components")
+        raise ConfigurationError(f"{group}s={chosen!r}: expected a list of names or components")
     pairs = chosen.items() if isinstance(chosen, Mapping) else [(_name(one), one) for one in chosen]
     entries = tuple(Entry(name.rpartition("/")[2], named(group, one) if isinstance(one, str) else one) for name, one in pairs)
     wrong = [entry for entry in entries if not isinstance(entry.component, kind)]
     if wrong or not entries:
-        raise ValueError(
+        raise ConfigurationError(
             f"{group}s: expected one or more names or {kind.__name__} components, got {wrong[0].component if wrong else 'none'}"
         )
     return tuple(Entry(label, entry.component) for entry, label in varying(entries).items())
@@ -211,59 +260,3 @@ def _entries(group: str, chosen: Chosen, kind: type) -> tuple[Entry[Any], ...]:
 
 def _name(one: str | Component) -> str:
     return one if isinstance(one, str) else type(one).__name__
-
-
-def _network(model: nn.Module, channels: int, mean: tuple[float, ...], std: tuple[float, ...], rewrite: bool) -> nn.Module:
-    """A copy that takes images in [0, 1], on the CPU and in eval mode."""
-    for name, part in (("mean", mean), ("std", std)):
-        if len(part) not in (1, channels) or (name == "std" and min(part) <= 0):
-            raise ValueError(f"{name}={part}: expected 1 number, or {channels}, one for each channel; of std, above 0")
-    if model.training:
-        log.warning("model: expected a network in eval mode; a copy of it is evaluated in that mode")
-    return prepared(copy.deepcopy(model).cpu(), channels, mean, std, rewrite)
-
-
-def _arrays(
-    network: nn.Module, pixels: Tensor, labels: Any, train: Any, masks: Any, class_names: Sequence[str]
-) -> tuple[Arrays, tuple[str, ...]]:
-    """What is given as a dataset's content, checked, and the classes' names."""
-    with torch.inference_mode():
-        logits = network(pixels[:2])
-        predicted = _labels("labels", labels, len(pixels)) if labels is not None else _predicted(network, pixels)
-    if logits.dim() != 2:
-        raise ValueError(f"model: expected logits (N, K), got shape {tuple(logits.shape)}")
-    names = tuple(class_names) or tuple(map(str, range(logits.shape[1])))
-    if len(names) != logits.shape[1]:
-        raise ValueError(f"class_names: expected {logits.shape[1]} names, as the model has so many outputs, got {len(names)}")
-    if int(predicted.max()) >= len(names):
-        raise ValueError(f"labels: expected numbers below {len(names)}, as the model has so many outputs, got {int(predicted.max())}")
-    test = Split(pixels, predicted)
-    known = test if train is None else Split(_images("train", train[0]), _labels("train", train[1], len(train[0])))
-    if known.images.shape[1:] != pixels.shape[1:]:
-        raise ValueError(f"train: expected images of shape {tuple(pixels.shape[1:])}, as images, got {tuple(known.images.shape[1:])}")
-    true = None if masks is None else torch.as_tensor(np.asarray(masks)).bool()
-    if true is not None and (len(true) != len(pixels) or true.shape[-2:] != pixels.shape[-2:] or true.dim() not in (3, 4)):
-        raise ValueError(f"masks of shape {tuple(true.shape)}: expected (N, H, W) or (N, K, H, W), as images")
-    return Arrays(known, known, test, true), names
-
-
-def _predicted(network: nn.Module, pixels: Tensor) -> Tensor:
-    return torch.cat([network(part).argmax(1) for part in pixels.split(64)])
-
-
-def _images(name: str, values: Any) -> Tensor:
-    found = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
-    if found.dim() != 4 or not len(found):
-        raise ValueError(f"{name} of shape {tuple(found.shape)}: expected (N, C, H, W)")
-    if not found.is_floating_point() or not found.isfinite().all() or found.min() < 0 or found.max() > 1:
-        between = f"{float(found.min()):.3g} to {float(found.max()):.3g}"
-        hint = "normalization is told by mean and std"
-        raise ValueError(f"{name} of type {found.dtype}, from {between}: expected floating point numbers in [0, 1]; {hint}")
-    return found.float()
-
-
-def _labels(name: str, values: Any, count: int) -> Tensor:
-    found = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
-    if found.shape != (count,) or found.is_floating_point() or int(found.min()) < 0:
-        raise ValueError(f"{name} of shape {tuple(found.shape)} and type {found.dtype}: expected ({count},) integers from 0")
-    return found.long()

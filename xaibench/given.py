@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from xaibench.models.checkpoint import normalizes, trainable
 from xaibench.problem import Arrays, Dataset, Model
 
 _arrays: dict[str, Arrays] = {}
@@ -35,6 +36,8 @@ class GivenImages(Dataset):
         The classes.
     masked
         Whether true masks are given.
+    trains
+        Whether training images are given; without, the images themselves stand for them, and nothing is trained with these.
     """
 
     sha256: str
@@ -43,6 +46,7 @@ class GivenImages(Dataset):
     width: int
     names: tuple[str, ...]
     masked: bool = False
+    trains: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,6 +62,11 @@ class GivenImages(Dataset):
     def has_masks(self) -> bool:
         """Whether true masks are given."""
         return self.masked
+
+    @property
+    def untrainable(self) -> str:
+        """Why no network can be trained with them, or ""."""
+        return "" if self.trains else "needs a network to be trained, and no training images are given: expected train=(images, labels)"
 
     def checksum(self) -> str:
         """sha256 of the arrays."""
@@ -77,7 +86,7 @@ class GivenNetwork(Model):
     name
         Its class.
     sha256
-        Of its weights and its structure.
+        Of its weights, its structure, and what it gives for the images.
     """
 
     fixed: ClassVar = True
@@ -86,38 +95,73 @@ class GivenNetwork(Model):
     sha256: str
 
     def build(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """A copy of the network, with its weights."""
-        return copy.deepcopy(_networks[self.sha256])
+        """A copy of the network with new weights, as each module draws its own; of a module that cannot, the given ones."""
+        network = trainable(copy.deepcopy(_networks[self.sha256]))
+        for module in reversed([*network.modules()]):  # from the inside: a module may draw what its parts have drawn in its own way
+            if callable(reset := getattr(module, "reset_parameters", None)) and not normalizes(module):
+                reset()
+        return network
 
     def pretrained(self, image_shape: tuple[int, int, int], classes: int) -> Mapping[str, Tensor]:
         """Its weights."""
         return _networks[self.sha256].state_dict()
 
+    @property
+    def untrainable(self) -> str:
+        """Which module has weights and cannot draw new ones, or ""."""
+        modules = _networks[self.sha256].named_modules()
+        own = [(name, module) for name, module in modules if next(module.parameters(recurse=False), None) is not None]
+        fixed = next((name for name, module in own if not hasattr(module, "reset_parameters")), None)
+        reason = "has parameters and no reset_parameters(), so that the network cannot be trained from new weights"
+        return "" if fixed is None else f"module {fixed or self.name!r} {reason}"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is given beside the network.
+
+    Attributes
+    ----------
+    arrays
+        The images; as training images the images themselves, where none are given.
+    names
+        The classes.
+    logits
+        (N, K): what the network, before it was rewritten, gives for the test images.
+    trains
+        Whether training images are given.
+    """
+
+    arrays: Arrays
+    names: tuple[str, ...]
+    logits: Tensor
+    trains: bool
+
 
 @contextlib.contextmanager
-def given(arrays: Arrays, names: tuple[str, ...], network: nn.Module, original: nn.Module) -> Iterator[tuple[GivenImages, GivenNetwork]]:
+def given(content: Content, network: nn.Module, original: nn.Module) -> Iterator[tuple[GivenImages, GivenNetwork]]:
     """The components of images and a network, for as long as they are used.
 
     Parameters
     ----------
-    arrays
-        The images.
-    names
-        The classes.
+    content
+        The images, the classes, and what the network gives for the images.
     network
         Takes images in [0, 1], on the CPU and in eval mode.
     original
         What it was made from: its class, and the source of it and its parts, belong to the network's identity.
     """
+    arrays, names = content.arrays, content.names
     channels, height, width = arrays.test.images.shape[1:]
     label = type(original).__name__
     tensors, others = _attributes(original)
-    content = _sha256(network.state_dict() | tensors, f"{label} {network} {_code(original)} {others}")
+    # The logits tell apart what is in no attribute that is looked at: hooks, globals, what a method hides.
+    known = network.state_dict() | tensors | {"logits": content.logits}
     splits = {"train": arrays.train, "validation": arrays.validation, "test": arrays.test}
     contents = {f"{name}.{part}": value for name, split in splits.items() for part, value in vars(split).items()}
     masked = {} if arrays.test_masks is None else {"masks": arrays.test_masks}
-    images = GivenImages(_sha256(contents | masked, str(names)), channels, height, width, names, bool(masked))
-    model = GivenNetwork(label, content)
+    images = GivenImages(_sha256(contents | masked, str(names)), channels, height, width, names, bool(masked), content.trains)
+    model = GivenNetwork(label, _sha256(known, f"{label} {network} {_code(original)} {others}"))
     _arrays[images.sha256], _networks[model.sha256] = arrays, network
     try:
         yield images, model

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from xaibench import checking
 from xaibench.budget import Budget, affords
 from xaibench.component import ConfigurationError
 from xaibench.explaining import blocks
@@ -116,17 +117,10 @@ def _check_network(entry: Entry[Model], dataset: Dataset, images: Tensor) -> Non
     if entry.component.fixed:
         given = entry.component.pretrained(dataset.shape, classes)
         network = load(entry.component, dataset.shape, classes, dict(given or {}), images.device)
-    with torch.inference_mode():
-        try:
-            logits, again = network(images), network(images)
-        except RuntimeError as error:
-            raise ConfigurationError(f"{told}: expected a network for images of shape {dataset.shape} ({error})") from error
-    if logits.shape != (len(images), classes) or not logits.isfinite().all():
-        found = f"shape {tuple(logits.shape)}" if logits.isfinite().all() else "NaN or infinite values"
-        raise ConfigurationError(f"{told}: expected finite logits of {classes} classes, got {found}")
-    if not torch.equal(logits, again):
-        raise ConfigurationError(f"{told}: expected the same logits for the same images; is there a random layer that ignores eval mode?")
-    if classes > 1 and (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(len(images))):
+    logits = checking.steady(network, images, told)
+    if logits.shape[1] != classes:
+        raise ConfigurationError(f"{told}: expected finite logits of {classes} classes, got shape {tuple(logits.shape)}")
+    if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(len(images))):
         log.warning("%s gives probabilities; expected logits: leave out the last softmax", told)
 
 

@@ -46,6 +46,17 @@ class Branching(Net):
         return super().forward(x) if x.sum() > 0 else super().forward(-x)
 
 
+class Hooked(Net):
+    def __init__(self):
+        super().__init__()
+        self.register_forward_hook(lambda module, arguments, out: 10 * out)
+
+
+class One(Net):
+    def __init__(self):
+        super().__init__(classes=1)
+
+
 def not_a_network():
     return 3
 '''
@@ -178,6 +189,7 @@ def test_nothing_depends_on_where_files_lie(own, trained, tmp_path):
         ({"more": [f"dataset.class_names=[{','.join(f'c{place}' for place in range(12))}]"]}, ["logits of 12 classes", "(2, 10)"]),
         ({"target": "Noisy"}, ["the same logits", "eval mode"]),
         ({"target": "Branching"}, ["model.rewrite=true", "cannot be traced", "expected false"]),
+        ({"target": "Hooked"}, ["model.rewrite=true", "Hooked rewritten gives other logits than itself", "expected false"]),
         ({"data": "image_folder", "more": ["dataset.height=20"]}, ["expected a network for images of shape (1, 20, 8)"]),
     ],
 )
@@ -303,6 +315,12 @@ def test_content_and_the_networks_code_count_not_the_folders_name(trained, tmp_p
         content = dict(file)
     content["test_labels"][0] = 1 - content["test_labels"][0]
     assert Npz(arrays(tmp_path, **content)).checksum() != digits.checksum()
+
+
+def test_helpers_of_a_checkpoint_are_trained_in_train_mode(trained):
+    folder, _ = trained
+    network = Checkpoint("own_network.Net", str(folder / "net.pt"), mean=(MEAN,), std=(STD,)).build((1, 8, 8), 10)
+    assert [name for name, module in network.named_modules() if not module.training] == ["0"]  # the normalization
 
 
 def test_one_picture_of_all_methods(trained, tmp_path, capsys):

@@ -16,12 +16,16 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from xaibench import checking
 from xaibench.component import ConfigurationError
 from xaibench.problem import Model
 from xaibench.rewriting import modular
 
 NESTED = ("state_dict", "model_state_dict", "model")
 """Names under which training programs keep the weights among other things."""
+
+ADVICE = "expected false for it (in Python rewrite=False, for `xaibench explain` --no-rewrite)"
+"""What helps where a network cannot be rewritten."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Checkpoint(Model):
         What the network expects to be subtracted from images in [0, 1], and to divide by: one number, or one for each channel.
     rewrite
         Whether functions and shared activations become modules of their own (`rewriting.modular`), which rules that follow modules need.
-        The network computes the same; one that cannot be traced needs false, and such rules are skipped where they would miss something.
+        The network must give the same logits as before; one that does not, or cannot be traced, needs false, and such rules are skipped
+        where they would miss something.
     sha256
         Of the file; found out where it is not given, else compared.
     source
@@ -78,11 +83,12 @@ class Checkpoint(Model):
 
     def build(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network as the target initializes it."""
-        return prepared(self._made(), image_shape[0], self.mean, self.std, self.rewrite)
+        return trainable(prepared(self._made(), image_shape[0], self.mean, self.std, self.rewrite))
 
     def pretrained(self, image_shape: tuple[int, int, int], classes: int) -> Mapping[str, Tensor]:
-        """The file's weights, by their names in what `build` gives."""
-        return prepared(self.network(), image_shape[0], self.mean, self.std, self.rewrite).state_dict()
+        """The file's weights, by their names in what `build` gives; the network with them is checked on two images of noise."""
+        noise = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
+        return prepared(self.network(), image_shape[0], self.mean, self.std, self.rewrite, noise).state_dict()
 
     def network(self) -> nn.Module:
         """The network as it is in the file, in eval mode, without normalization."""
@@ -117,18 +123,40 @@ class Checkpoint(Model):
         return {name: yaml.safe_load(value) for name, _, value in (text.partition(":") for text in self.arguments)}
 
 
-def prepared(network: nn.Module, channels: int, mean: tuple[float, ...], std: tuple[float, ...], rewrite: bool) -> nn.Module:
-    """A network that takes images in [0, 1], in eval mode; see `Checkpoint` for the arguments."""
-    whole = network.eval()
+def prepared(
+    network: nn.Module, channels: int, mean: tuple[float, ...], std: tuple[float, ...], rewrite: bool, images: Tensor | None = None
+) -> nn.Module:
+    """A network that takes images in [0, 1], in eval mode; see `Checkpoint` for the arguments.
+
+    Where there are images, it must give the same logits for them twice, and the same ones after it was rewritten.
+    """
+    whole, name = network.eval(), type(network).__name__
     if {*mean} != {0.0} or {*std} != {1.0}:
         whole = nn.Sequential(normalization(channels, mean, std), network).eval()
+    given = None if images is None else checking.steady(whole, images, f"model={name}")
     if not rewrite:
         return whole
     try:
-        return modular(whole)
+        rewritten = modular(whole)
     except Exception as error:  # whatever a foreign network raises while it is traced
-        told = f"{type(network).__name__} cannot be traced ({type(error).__name__}: {error})"
-        raise ConfigurationError(f"model.rewrite=true: {told}; expected false for it") from error
+        told = f"{name} cannot be traced ({type(error).__name__}: {error})"
+        raise ConfigurationError(f"model.rewrite=true: {told}; {ADVICE}") from error
+    if images is not None and given is not None:
+        checking.same(given, rewritten, images, f"model.rewrite=true: {name}", ADVICE)
+    return rewritten
+
+
+def trainable(network: nn.Module) -> nn.Module:
+    """A prepared network in train mode, with a gradient for all parameters; its normalization stays as it is."""
+    for module in network.train().requires_grad_().modules():
+        if normalizes(module):
+            module.eval()
+    return network
+
+
+def normalizes(module: nn.Module) -> bool:
+    """Whether it is a `normalization`."""
+    return isinstance(module, nn.BatchNorm2d) and module.eps == 0
 
 
 def normalization(channels: int, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
