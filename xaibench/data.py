@@ -69,6 +69,11 @@ class Dataset(Component):
         """How many test images."""
         return None
 
+    @property
+    def untrainable(self) -> str:
+        """Why no network can be trained with it, or ""."""
+        return ""
+
     @abstractmethod
     def checksum(self) -> str:
         """Identifies the content: part of every key that depends on the data."""
@@ -119,3 +124,8 @@ class Model(Component):
     def unsupported(self, image_shape: tuple[int, int, int], classes: int) -> str | None:
         """Why this network cannot take such images, or None."""
         return None
+
+    @property
+    def untrainable(self) -> str:
+        """Why it cannot be trained from new weights, or ""."""
+        return ""

@@ -125,7 +125,7 @@ def _training(training: Training) -> tuple[Passes, int]:
     assert isinstance(trainer, Trainer)
     network = untrained(training.model, dataset.shape, len(dataset.classes))
     size = sum(value.nbytes for value in network.state_dict().values())
-    if training.model.fixed:
+    if training.model.fixed and training.origin is None:
         return Passes(), size
     asked = getattr(training.alteration, "images", None)
     images = dataset.train_images or TRAINING_IMAGES

@@ -48,10 +48,13 @@ class Cell:
 
     @property
     def unsupported(self) -> str:
-        """Why the network does not take the dataset's images, or the metric not what the explainer gives, or ""."""
-        dataset = self.dataset.component
-        why = self.model.component.unsupported(dataset.shape, len(dataset.classes))
-        return why or mismatch(self.metric.component, self.explainer.component)
+        """Why the network does not take the dataset's images, or the metric not what the explainer gives, or a helper is not to be had."""
+        dataset, explainer, metric = self.dataset.component, self.explainer.component, self.metric.component
+        why = self.model.component.unsupported(dataset.shape, len(dataset.classes)) or mismatch(metric, explainer)
+        if why or not self.model.component.fixed:
+            return why
+        needs = [*explainer.needs(self.training).values(), *metric.needs(self.training, explainer).values()]
+        return next(filter(None, (_untrainable(helper) for helper in needs if helper != self.training)), "")
 
     @property
     def training(self) -> Training:
@@ -76,6 +79,15 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.name} {self.metric.name}"
+
+
+def _untrainable(helper: Training) -> str:
+    """Why a network cannot be trained beside one whose weights are given, or ""."""
+    if helper.dataset.untrainable:
+        return helper.dataset.untrainable
+    if helper.origin is None and helper.model.fixed:
+        return "needs a second classifier, and this one has the same given weights for all seeds: expected another model for it"
+    return "" if helper.fine_tune else helper.model.untrainable
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,8 @@ def _settings(trainer: Trainer) -> Iterator[None]:
             # The arrays already lie on the device: worker processes, which Lightning recommends, would only slow this down.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+            # Such as the normalization before a user's network, which is not trained.
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
             warnings.filterwarnings("ignore", message="The `srun` command is available")  # on every machine of a SLURM cluster
             warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)  # Lightning's, about torch's API
             yield
