@@ -338,3 +338,63 @@ def test_one_picture_of_all_methods(trained, tmp_path, capsys):
     assert "1 explanations of class 5" in other.out
     wrong = Bench(tmp_path).typed(*given, "--class", "12")
     assert (wrong.status, "expected a class below 10" in wrong.err) == (2, True)
+
+
+@pytest.fixture
+def explained(trained, tmp_path):
+    """`xaibench explain` of an image of the digit 3, with a few explainers."""
+    folder, _ = trained
+    image = next((folder / "images" / "test" / "digit 3").iterdir())
+    given = ["explain", str(image), "--target", "own_network.Net", "--weights", str(folder / "net.pt"), "--size", "8", "--channels", "1"]
+    given += ["--mean", str(MEAN), "--std", str(STD), "--out", str(tmp_path / "maps.png"), "--explainers", "gradient"]
+    return lambda *more: Bench(tmp_path).typed(*given, *more)
+
+
+def test_classes_have_names_in_what_is_told(explained):
+    assert "1 explanations of class drei in" in explained("--classes", "null,eins,zwei,drei,vier,fünf,sechs,sieben,acht,neun").out
+
+
+def test_a_network_that_cannot_be_traced_is_explained_as_it_is(explained):
+    refused = explained("--target", "own_network.Branching")
+    assert (refused.status, "--no-rewrite" in refused.err) == (2, True)
+    assert explained("--target", "own_network.Branching", "--no-rewrite").status == 0
+
+
+def test_what_fails_or_gives_no_map_is_left_out_of_the_picture(explained, monkeypatch):
+    def failing(self, problem, rng):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("xaibench.explainers.saliency.Saliency.__call__", failing)
+    outcome = explained("--explainers", "saliency", "counterfactual/wachter", "gradient")
+    assert (outcome.status, "1 explanations of class 3" in outcome.out) == (1, True)
+    assert "saliency: failed: RuntimeError: boom" in outcome.err
+    assert "wachter: gives counterfactuals" in outcome.err
+    nothing = explained("--explainers", "counterfactual/wachter")
+    assert (nothing.status, "no explanation" in nothing.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--mean", "0.5", "0.5"], "--mean=(0.5, 0.5): expected 1 number, or 1"),
+        (["--channels", "3"], "--target own_network.Net: expected a network for images of shape (3, 8, 8)"),
+        (["--background", "nope"], "--background nope: expected a folder of images"),
+        (["--size", "0"], "--size 0: expected a number of pixels above 0"),
+        (["--out", "ex.xyz"], "--out ex.xyz: expected a file .png, .svg, .pdf"),
+        (["--out", "nowhere/ex.png"], "in a folder that is there"),
+        (["--classes", "cat,dog"], "--classes cat,dog: expected 10 names"),
+    ],
+)
+def test_mistakes_in_explaining(explained, given, told):
+    outcome = explained(*given)
+    assert (outcome.status, len(outcome.err.splitlines())) == (2, 1), outcome.err
+    assert told in outcome.err
+
+
+def test_one_output_is_refused(trained, explained):
+    folder, _ = trained
+    import own_network
+
+    safetensors.torch.save_file(own_network.One().state_dict(), folder / "one.safetensors")
+    outcome = explained("--target", "own_network.One", "--weights", str(folder / "one.safetensors"))
+    assert (outcome.status, "give the two logits [0, z]" in outcome.err) == (2, True)
