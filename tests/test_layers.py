@@ -19,7 +19,7 @@ LAYERS = [  # from the lowest to the highest; a module imports from its own laye
     "cost removal maps perturb curves gradients superpixels baselines rewriting checking imputation alterations influence",
     "datasets models explainers counterfactuals metrics adapters training lightning selection explaining scoring altering "
     "searching autoencoders neighbors",
-    "environment payloads identity stages budget grid planning execution jobs progress archive given arguments",
+    "environment payloads identity stages budget grid labels planning execution jobs progress archive given arguments",
     "peers bench sizing estimates metric_parity alibi_parity ethik_parity",
     "stats blocks layout formats tables longtable studies differences paired comparison metric_agreement stability variance significance "
     "standings skipped by_class metric_quality operator_agreement classifiers figures pictures influence_maps influence_pixels "

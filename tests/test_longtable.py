@@ -14,7 +14,8 @@ from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.random import Random
 from xaibench.grid import Entry, Grid
 from xaibench.identity import explain_key, predict_key, train_key
-from xaibench.longtable import PARTS, Results, flat, varying
+from xaibench.labels import flat, varying
+from xaibench.longtable import PARTS, Results
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear

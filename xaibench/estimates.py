@@ -10,7 +10,7 @@ from xaibench.cost import chunk_size
 from xaibench.grid import Grid
 from xaibench.identity import train_key
 from xaibench.metrics.curve_metric import RemovalMetric
-from xaibench.planning import TRAINING_IMAGES, Planned, blank, helpers, size_of_test, untrained
+from xaibench.planning import Planned, blank, helpers, size_of_test, size_of_training, untrained
 from xaibench.problem import Dataset, Model, Passes, Problem, Training
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime
@@ -128,7 +128,7 @@ def _training(training: Training) -> tuple[Passes, int]:
     if training.model.fixed and training.origin is None:
         return Passes(), size
     asked = getattr(training.alteration, "images", None)
-    images = dataset.train_images or TRAINING_IMAGES
+    images = size_of_training(dataset)
     count = min(asked or images, images) * trainer.resolve(training.model.recipe).recipe().epochs
     return Passes(count, 2 * count), size
 

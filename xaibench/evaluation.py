@@ -24,7 +24,8 @@ from xaibench.execution import retry, run
 from xaibench.given import GivenImages, GivenNetwork, given
 from xaibench.grid import Entry, Grid
 from xaibench.identity import Explaining
-from xaibench.longtable import Results, varying
+from xaibench.labels import varying
+from xaibench.longtable import Results
 from xaibench.planning import blank, check, plan, untrained
 from xaibench.problem import Attributions, Explainer, Training
 from xaibench.progress import watching

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xaibench.component import Component, describe
 from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.grid import Cell, Entry, Grid
 from xaibench.identity import Explaining, influence_key, predict_key, train_key
+from xaibench.labels import flat, varying
 from xaibench.planning import cells
 from xaibench.problem import Attributions, Training
 from xaibench.stats import crossed_interval
@@ -260,41 +260,3 @@ class _Explained:
 
 def _spent(artifact: Artifact) -> dict[str, Any]:
     return {name: artifact.provenance.get(name) for name in ("forward", "backward", "seconds", "peak_bytes")}
-
-
-def varying(entries: tuple[Entry[Any], ...]) -> dict[Entry[Any], str]:
-    """Labels: the name, with the fields in which entries of the same name differ, as ``integrated_gradients[steps=50]``."""
-    return dict(zip(entries, labels([(entry.name, flat(entry.component)) for entry in entries]), strict=True))
-
-
-def labels(named: Sequence[tuple[str, Mapping[str, Any]]], absent_differs: bool = True) -> list[str]:
-    """A label for each (name, fields): the name, with the fields in which its namesakes differ.
-
-    Whether a field that a namesake does not have counts as different is as asked.
-    """
-    namesakes: dict[str, list[Mapping[str, Any]]] = {}
-    for name, fields in named:
-        namesakes.setdefault(name, []).append(fields)
-    found = []
-    for name, mine in named:
-        others = namesakes[name]
-        differ = [key for key in mine if any(other.get(key, None if absent_differs else mine[key]) != mine[key] for other in others)]
-        found.append(name + (f"[{', '.join(f'{key}={_text(mine[key])}' for key in differ)}]" if differ else ""))
-    return found
-
-
-def flat(component: Component) -> dict[str, Any]:
-    """Field values by dotted name, classes of nested components included."""
-
-    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                yield from walk(f"{prefix}.{name}" if prefix else name, inner)
-        else:
-            yield prefix, value
-
-    return {name: value for name, value in walk("", describe(component)) if name != "class"}
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -24,7 +24,7 @@ from xaibench.seeding import global_seed
 from xaibench.selection import ExplainOn
 from xaibench.stages import arrays_of
 from xaibench.store import Store
-from xaibench.training import load
+from xaibench.training import check_trainable, load
 
 Status = Literal["cached", "to do", "skipped", "failed"]
 
@@ -101,6 +101,8 @@ def check(grid: Grid) -> None:
     for dataset_entry, model_entry in sorted(fits, key=lambda pair: (pair[0].name, pair[1].name)):
         dataset = dataset_entry.component
         test = arrays_of(dataset).test
+        if not model_entry.component.fixed:
+            check_trainable(arrays_of(dataset))
         for explain_on in grid.explain_on if grid.explainers else ():
             if explain_on.component.indices is not None:
                 explain_on.component.rows(test.labels, test.labels, dataset.subset_seed)
@@ -215,14 +217,19 @@ def _in_blocks(problem: Problem, passes: Callable[[Problem], Passes]) -> Passes:
 
 def size_of_test(dataset: Dataset) -> int:
     """How many test images a dataset has, or is taken to have before it is read."""
-    return dataset.test_images or TEST_IMAGES
+    return TEST_IMAGES if dataset.test_images is None else dataset.test_images
+
+
+def size_of_training(dataset: Dataset) -> int:
+    """How many training images, likewise."""
+    return TRAINING_IMAGES if dataset.train_images is None else dataset.train_images
 
 
 @lru_cache(maxsize=4)
 def blank(dataset: Dataset, model: Model, explain_on: ExplainOn) -> Problem:
     """A problem of the right shapes without content, in the memory of one image."""
     classes, count = len(dataset.classes), explain_on.most(len(dataset.classes), size_of_test(dataset))
-    zeros, train = torch.zeros(count, dtype=torch.int64), dataset.train_images or TRAINING_IMAGES
+    zeros, train = torch.zeros(count, dtype=torch.int64), size_of_training(dataset)
     targets, image = explain_on.classes(zeros, torch.zeros(1, classes).expand(count, -1)), torch.zeros(1, *dataset.shape)
     return Problem(
         model=untrained(model, dataset.shape, classes),
@@ -230,7 +237,7 @@ def blank(dataset: Dataset, model: Model, explain_on: ExplainOn) -> Problem:
         targets=targets,
         labels=zeros,
         index=torch.arange(count),
-        background=image.expand(explain_on.background, -1, -1, -1),
+        background=image.expand(min(explain_on.background, train), -1, -1, -1),
         probabilities=torch.full((1, classes), 1 / classes).expand(count, -1),
         masks=image[:, :1].bool().expand(*targets.shape, -1, -1) if dataset.has_masks else None,
         training_data=Split(image.expand(train, -1, -1, -1), zeros[:1].expand(train)),

@@ -24,7 +24,7 @@ from xaibench.scoring import Metric, Scores, scored, unsupported
 from xaibench.seeding import Rng
 from xaibench.selection import ExplainOn, background
 from xaibench.store import Artifact, Store
-from xaibench.training import Trained, Trainer, fit, fit_by, load, of_class
+from xaibench.training import Trained, Trainer, check_trainable, fit, fit_by, load, of_class
 
 log = logging.getLogger(__name__)
 
@@ -192,10 +192,11 @@ class Stages:
         dataset, model, trainer, seed, origin = training.dataset, training.model, training.trainer, training.seed, training.origin
         assert isinstance(trainer, Trainer)
         arrays, classes, start, progress = arrays_of(dataset), len(dataset.classes), None, self.runtime.progress
-        if training.only is not None:
-            arrays = of_class(arrays, training.only)
         if origin is None and model.fixed:
             return Trained(dict(model.pretrained(dataset.shape, classes) or {}), {})
+        if training.only is not None:
+            arrays = of_class(arrays, training.only)
+        check_trainable(arrays)
         if origin is not None and training.procedure is not None:
             helpers = self._helpers(training.procedure.needs(origin))
             return fit_by(training.procedure, model, arrays, classes, self.network(origin), helpers, seed, progress)

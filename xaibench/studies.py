@@ -17,8 +17,8 @@ from pandas.api.types import union_categoricals
 
 from xaibench import significance
 from xaibench.component import ConfigurationError
+from xaibench.labels import labels
 from xaibench.layout import AXES, COSTS, Extras
-from xaibench.longtable import labels
 from xaibench.tables import KEYS, NEEDED, PLACES
 
 SCORES, COST = "scores.parquet", "cost.csv"

@@ -145,6 +145,19 @@ def fit(
     return Trained({name: value.detach().cpu().contiguous() for name, value in weights.items()}, history)
 
 
+def check_trainable(arrays: Arrays) -> None:
+    """Raise if there are no training or no validation images.
+
+    Raises
+    ------
+    TrainingError
+        With the fields of a user's own data set that decide it.
+    """
+    if not len(arrays.train.labels) or not len(arrays.validation.labels):
+        told = "a test set of its own alone, dataset.test_share=1 and dataset.validation_share=0 leave none"
+        raise TrainingError(f"dataset: expected training and validation images, as a network is to be trained; {told}")
+
+
 def fit_by(
     procedure: Procedure,
     model: Model,

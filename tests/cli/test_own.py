@@ -1,8 +1,10 @@
 """A user's own images and network, on the command line: what runs, and what is refused."""
 
 import os
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.torch
 import torch
@@ -10,10 +12,14 @@ from cli_cases import Bench
 from PIL import Image
 from torch import nn
 
+from xaibench.component import ConfigurationError
 from xaibench.datasets.digits import Digits
 from xaibench.datasets.image_folder import ImageFolder, read_image
 from xaibench.datasets.npz import Npz
+from xaibench.grid import Entry
+from xaibench.labels import varying
 from xaibench.models.checkpoint import Checkpoint
+from xaibench.training import TrainingError, check_trainable
 
 NETWORK = '''
 import torch
@@ -117,6 +123,32 @@ def own(trained, tmp_path):
 
     run.bench = bench
     return run
+
+
+def test_two_sets_and_two_networks_are_four_in_tables(own, trained, tmp_path):
+    folder, _ = trained
+    with np.load(folder / "digits.npz") as file:
+        content = {name: values[:200] for name, values in file.items()}
+    np.savez(tmp_path / "few.npz", **content)
+    state = {name: 0.9 * value for name, value in safetensors.torch.load_file(folder / "net.safetensors").items()}
+    safetensors.torch.save_file(state, tmp_path / "other.safetensors")
+    given = (f"dataset.path={folder / 'digits.npz'},{tmp_path / 'few.npz'}", "-m", "explainer=gradient", "metric=deletion")
+    outcome = own(*given, f"model.weights={folder / 'net.safetensors'},{tmp_path / 'other.safetensors'}")
+    assert outcome.status == 0, outcome.out + outcome.err
+    found = pd.read_csv(own.bench.results / "sweep" / "table.csv")[["dataset", "model"]].drop_duplicates()
+    assert sorted(found["dataset"].unique()) == ["npz[name=digits]", "npz[name=few]"]
+    assert sorted(found["model"].unique()) == ["checkpoint[name=net]", "checkpoint[name=other]"]
+    assert len(found) == 4
+
+
+def test_namesakes_have_a_few_digits_of_their_content(tmp_path):
+    (tmp_path / "again").mkdir()
+    one, other = Npz(arrays(tmp_path, images=IMAGES, labels=LABELS)), Npz(arrays(tmp_path / "again", images=IMAGES, labels=1 - LABELS))
+    made = varying((Entry("npz", one), Entry("npz", other)))
+    assert list(made.values()) == [f"npz[sha256={one.sha256[:8]}]", f"npz[sha256={other.sha256[:8]}]"]
+    os.link(one.path, tmp_path / "same.npz")
+    with pytest.raises(ConfigurationError, match="npz: expected components that differ"):
+        varying((Entry("npz", one), Entry("npz", Npz(str(tmp_path / "same.npz"), name="some"))))
 
 
 def accuracy(bench):
@@ -226,6 +258,11 @@ IMAGES, LABELS = np.zeros((20, 4, 5), dtype=np.uint8), np.arange(20) % 2
         ({"images": IMAGES, "labels": LABELS[:3]}, r"expected \(20,\) integers"),
         ({"images": IMAGES, "labels": LABELS / 2}, "integers from 0"),
         ({"images": IMAGES, "labels": np.array([None] * 20)}, "without pickled objects"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "at least one image"),
+        (
+            {"train_images": IMAGES, "train_labels": LABELS, "test_images": IMAGES[:, 1:], "test_labels": LABELS},
+            r"images of one shape, got train_images of shape \(20, 4, 5\), test_images of shape \(20, 3, 5\)",
+        ),
     ],
 )
 def test_arrays_that_are_no_images_with_labels(tmp_path, content, told):
@@ -239,6 +276,63 @@ def test_arrays_are_split_where_there_is_no_test_set(tmp_path):
     loaded = found.load()
     assert [len(part.labels) for part in (loaded.train, loaded.validation, loaded.test)] == [12, 2, 6]
     assert loaded.train.images.unique().tolist() == [pytest.approx(0.2)]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "npy", "empty"])
+def test_files_that_are_no_whole_npz(tmp_path, damage):
+    whole = Path(arrays(tmp_path, images=IMAGES, labels=LABELS))
+    content = bytearray(whole.read_bytes())
+    content[200] ^= 255
+    whole.write_bytes({"truncated": content[:300], "flipped": content, "npy": b"", "empty": b""}[damage])
+    if damage == "npy":
+        np.save(tmp_path / "some.npy", IMAGES)
+        (tmp_path / "some.npy").rename(whole)
+    with pytest.raises(ConfigurationError, match=r"dataset\.path=.*some\.npz: expected a whole \.npz file"):
+        Npz(str(whole))
+
+
+@pytest.mark.parametrize(("part", "fields"), [("test_", {}), ("", {"test_share": 1})])
+def test_a_test_set_alone_or_all_images_where_nothing_is_trained(tmp_path, part, fields):
+    loaded = Npz(arrays(tmp_path, **{f"{part}images": IMAGES, f"{part}labels": LABELS}), **fields).load()
+    assert [len(each.labels) for each in (loaded.train, loaded.validation, loaded.test)] == [20, 0, 20]
+    with pytest.raises(TrainingError, match=r"dataset\.test_share=1"):
+        check_trainable(loaded)
+
+
+def test_a_folder_with_a_test_set_alone(tmp_path):
+    picture(tmp_path / "test" / "a" / "1.png", "red")
+    alone = ImageFolder(str(tmp_path), height=2, width=2)
+    assert (alone.test_images, len(alone.load().test.labels)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields", "told"),
+    [
+        (np.array([0] * 19 + [1]), {}, r"dataset\.test_share=0\.3: .*20 images of 2 classes, the smallest of 1\), or 1 to explain all"),
+        (np.arange(20) % 3, {}, r"dataset\.validation_share=0\.1: .*of 3 classes.* or 0 where nothing is trained"),
+        (np.arange(20) % 3, {"test_share": 0}, r"test_share=0: expected a number and > 0"),
+    ],
+)
+def test_sets_that_are_too_small_for_a_share(tmp_path, labels, fields, told):
+    with pytest.raises(ConfigurationError, match=told):
+        Npz(arrays(tmp_path, images=IMAGES, labels=labels), **fields).load()
+
+
+@pytest.mark.parametrize("fields", [{}, {"validation_share": 0}, {"test_share": 1}, {"test_share": 0.17, "validation_share": 0.23}])
+def test_sizes_are_known_before_anything_is_read(tmp_path, fields):
+    for name, color in (("a", "red"), ("b", "blue")):
+        for place in range(17):
+            picture(tmp_path / "flat" / name / f"{place}.png", color)
+            picture(tmp_path / "divided" / ("test" if place < 5 else "train") / name / f"{place}.png", color)
+    for folder in ("flat", "divided"):
+        found = ImageFolder(str(tmp_path / folder), height=2, width=2, **fields)
+        loaded = found.load()
+        assert (found.train_images, found.test_images) == (len(loaded.train.labels), len(loaded.test.labels))
+
+
+def test_a_class_is_named_once(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"dataset\.class_names: .*cat stands there twice"):
+        Npz(arrays(tmp_path, images=IMAGES, labels=LABELS), class_names=("cat", "cat", "dog"))
 
 
 def picture(path, color, size=(6, 4)):
@@ -266,6 +360,44 @@ def test_files_are_scaled_and_cut_around_the_center(tmp_path):
     assert (cut == 1).all()
 
 
+def test_hidden_files_and_folders_are_no_images_and_no_classes(tmp_path):
+    for name in ("a/1.png", "a/._1.png", ".trash/1.png", "b/1.png"):
+        picture(tmp_path / name, "red")
+    found = ImageFolder(str(tmp_path), height=2, width=2, test_share=1)
+    assert (found.classes, found.test_images) == (("a", "b"), 2)
+
+
+@pytest.mark.parametrize("name", ["16.png", "16.tif", "float.tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_fine_gray_values_keep_their_range(tmp_path, name, channels):
+    values = np.linspace(0.1, 0.6, 400).reshape(20, 20)
+    found = values.astype(np.float32) if name == "float.tif" else (values * 65535).astype(np.uint16)
+    Image.fromarray(found).save(tmp_path / name)
+    read = read_image(tmp_path / name, 20, 20, channels)
+    assert read.shape == (channels, 20, 20)
+    assert (read - torch.from_numpy(values)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("values", [np.full((4, 4), 70_000, dtype=np.int32), np.full((4, 4), 3, dtype=np.float32)])
+def test_gray_values_of_no_known_range_are_refused(tmp_path, values):
+    Image.fromarray(values).save(tmp_path / "some.tif")
+    with pytest.raises(ConfigurationError, match=r"some\.tif: .*expected 8 or 16 bits, or floating point numbers in"):
+        read_image(tmp_path / "some.tif", 4, 4, 1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_pixels_are_white(tmp_path, mode):
+    Image.new(mode, (4, 4), (0, 0, 0, 0) if mode == "RGBA" else (0, 0)).save(tmp_path / "some.png")
+    assert (read_image(tmp_path / "some.png", 4, 4, 3) == 1).all()
+
+
+def test_images_too_large_to_be_read_are_told(tmp_path, monkeypatch):
+    picture(tmp_path / "some.png", "red", (40, 40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ConfigurationError, match=r"some\.png: expected an image \(DecompressionBombError"):
+        read_image(tmp_path / "some.png", 4, 4, 3)
+
+
 def test_classes_of_the_network_that_the_folder_lacks(tmp_path):
     picture(tmp_path / "train" / "dog" / "1.png", "red")
     picture(tmp_path / "test" / "cat" / "1.png", "red")
@@ -284,7 +416,7 @@ def test_classes_of_the_network_that_the_folder_lacks(tmp_path):
     [
         (lambda path: None, "expected a folder with one folder of images for each class"),
         (lambda path: (path / "x").mkdir(parents=True), "expected a folder for each class, with files"),
-        (lambda path: picture(path / "train" / "a" / "1.png", "red"), "expected the folders train and test"),
+        (lambda path: picture(path / "train" / "a" / "1.png", "red"), "expected the folders train and test, test alone"),
     ],
 )
 def test_folders_without_images(tmp_path, make, told):

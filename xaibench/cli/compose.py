@@ -15,6 +15,7 @@ from xaibench.cli.request import GROUPS, Choice, Request
 from xaibench.component import ConfigurationError, build
 from xaibench.execution import PHASES, Phase
 from xaibench.grid import Entry, Grid
+from xaibench.labels import varying
 from xaibench.pictures import Picture
 from xaibench.stages import Runtime
 from xaibench.store import Store
@@ -89,6 +90,8 @@ def composed(request: Request) -> tuple[Grid, Settings]:
         influences=_influences(config),
         budget=_budget(config),
     )
+    for entries in (*parts.values(), grid.explain_on):
+        varying(entries)  # raises where tables would take two for one
     if grid.budget is not None and len(grid.explain_on) > 1:
         raise ConfigurationError("explain_on: expected one choice of images where there is a budget, which shortens it, got several")
     return grid, settings(config)

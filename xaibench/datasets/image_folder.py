@@ -3,50 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xaibench.component import ConfigurationError, PositiveInt
-from xaibench.datasets.splits import Share, cut, three_splits
-from xaibench.problem import Arrays, Dataset, Split
+from xaibench.datasets.own import OwnDataset
+from xaibench.problem import Split
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LIBRARY = "pillow"
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class ImageFolder(Dataset):
-    """Image files in ``path/train/CLASS/`` and ``path/test/CLASS/``, or in ``path/CLASS/`` alone, which is then split.
+class ImageFolder(OwnDataset):
+    """Image files in ``path/train/CLASS/`` and ``path/test/CLASS/``, in ``path/test/CLASS/`` alone, or in ``path/CLASS/``, which is then
+    split.
 
-    An image is scaled until it covers `height` x `width`, and cut to that around its center. Values are in [0, 1]; what a network
-    expects beyond that is its own first step (for `Checkpoint`, `mean` and `std`).
+    An image is scaled until it covers `height` x `width`, and cut to that around its center. Values are in [0, 1], of 8 or 16 bits or of
+    floating point numbers in [0, 1]; what a network expects beyond that is its own first step (for `Checkpoint`, `mean` and `std`).
+    Transparent pixels are laid on white. Files and folders whose names begin with a dot are left out.
 
     Parameters
     ----------
-    path
-        The folder. Not part of any key: the files' content is.
     height, width, channels
         Of the images; 1 channel is luminance.
     class_names
-        All classes of the network, in the order of its outputs; folders are named after some of them. Empty: the folders' names, sorted.
+        As in `OwnDataset`; folders are named after some of them. Empty: the folders' names, sorted.
     test_share, validation_share
-        Shares of all images, stratified by class, and fixed: where there is no ``test`` or no ``validation`` folder. Of a ``train``
-        folder without ``validation``, the share of its images.
+        As in `OwnDataset`, where there is no ``test`` or no ``validation`` folder.
     """
 
-    path: str = field(metadata={"runtime": True})
     height: PositiveInt
     width: PositiveInt
     channels: Literal[1, 3] = 3
-    class_names: tuple[str, ...] = ()
-    test_share: Share = 0.3
-    validation_share: Share = 0.1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -62,19 +63,17 @@ class ImageFolder(Dataset):
             raise ConfigurationError(f"dataset.class_names: expected a name for each folder in {self.path}, and {unknown[0]} has none")
         return self.class_names or tuple(folders)
 
-    def checksum(self) -> str:
+    def digest(self) -> str:
         """sha256 over the files' names and content."""
         return _checksum(self.path)
 
-    def load(self) -> Arrays:
+    def counts(self) -> Mapping[str, int]:
+        """How many files each part has."""
+        return {part: len(files) for part, files in _files(self.path).items()}
+
+    def splits(self) -> Mapping[str, Split]:
         """Read all files."""
-        parts = {part: self._read(files) for part, files in _files(self.path).items()}
-        if "" in parts:
-            return three_splits(parts[""].images, parts[""].labels, self.test_share, self.validation_share)
-        train, test = parts["train"], parts["test"]
-        if "validation" in parts:
-            return Arrays(train, parts["validation"], test)
-        return Arrays(*cut(train.images, train.labels, self.validation_share), test)
+        return {part: self._read(files) for part, files in _files(self.path).items()}
 
     def _read(self, files: tuple[Path, ...]) -> Split:
         places = {name: place for place, name in enumerate(self.classes)}
@@ -84,17 +83,35 @@ class ImageFolder(Dataset):
 
 def read_image(file: Path, height: int, width: int, channels: int) -> Tensor:
     """(C, height, width) in [0, 1]: an image scaled until it covers this, and cut around its center."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as opened:
             ImageOps.exif_transpose(opened, in_place=True)
-            image = opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise ConfigurationError(f"{file}: expected an image ({error})") from error
+            image = _opaque(opened, "L" if channels == 1 else "RGB")
+    except Exception as error:  # whatever Pillow raises of a file that is damaged, or too large
+        raise ConfigurationError(f"{file}: expected an image ({type(error).__name__}: {error})") from error
     fitted = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-    values = torch.from_numpy(np.array(fitted, dtype=np.float32)) / 255
-    return values[None] if channels == 1 else values.permute(2, 0, 1).contiguous()
+    values = torch.from_numpy(np.array(fitted, dtype=np.float32)) / (1 if image.mode == "F" else 255)
+    return values.permute(2, 0, 1).contiguous() if values.dim() == 3 else values.clamp(0, 1).expand(channels, -1, -1).contiguous()
+
+
+def _opaque(image: Image, mode: str) -> Image:
+    """In 8 bits, on white; or, of finer gray values, as numbers in [0, 1]."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # Pillow's mode of 16 bits depends on its version
+        return Image.fromarray(np.array(image).astype(np.float32) / 65535)
+    if image.mode in ("I", "F"):
+        content = np.array(image)
+        low, high = content.min(), content.max()
+        if image.mode == "I" or not 0 <= low <= high <= 1:
+            raise ValueError(f"mode {image.mode}, from {low:g} to {high:g}; expected 8 or 16 bits, or floating point numbers in [0, 1]")
+        return Image.fromarray(content)
+    if not image.has_transparency_data:
+        return image.convert(mode)
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert(mode)
 
 
 @lru_cache(maxsize=8)
@@ -104,8 +121,9 @@ def _files(path: str) -> dict[str, tuple[Path, ...]]:
     if not root.is_dir():
         raise ConfigurationError(f"dataset.path={path}: expected a folder with one folder of images for each class")
     there = [part for part in PARTS if (root / part).is_dir()]
-    if there and not {"train", "test"} <= set(there):
-        raise ConfigurationError(f"dataset.path={path}: expected the folders train and test, or classes alone; there is {', '.join(there)}")
+    if there and ("test" not in there or there == ["validation", "test"]):
+        told = ", ".join(there)
+        raise ConfigurationError(f"dataset.path={path}: expected the folders train and test, test alone, or classes alone; there is {told}")
     found = {part: _images(root / part) for part in there or ("",)}
     empty = [part for part, files in found.items() if not files]
     if empty:
@@ -114,7 +132,8 @@ def _files(path: str) -> dict[str, tuple[Path, ...]]:
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(file for file in folder.glob("*/*") if file.suffix.lower() in SUFFIXES))
+    shown = (file for file in folder.glob("*/*") if not any(name.startswith(".") for name in (file.name, file.parent.name)))
+    return tuple(sorted(file for file in shown if file.suffix.lower() in SUFFIXES))
 
 
 @lru_cache(maxsize=8)

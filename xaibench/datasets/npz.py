@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,38 +14,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xaibench.component import ConfigurationError
-from xaibench.datasets.splits import Share, cut, three_splits
-from xaibench.problem import Arrays, Dataset, Split
+from xaibench.datasets.own import OwnDataset
+from xaibench.problem import Split
+
+WANTED = ("images", "labels"), ("train_images", "train_labels", "test_images", "test_labels"), ("test_images", "test_labels")
+"""The arrays that a file holds: the first of these that are all there."""
 
 
 @dataclass(frozen=True)
-class Npz(Dataset):
-    """Images and labels in one ``.npz`` file: ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``, or ``images`` and
-    ``labels`` alone, which are then split.
+class Npz(OwnDataset):
+    """Images and labels in one ``.npz`` file: ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``, the latter two
+    alone, or ``images`` and ``labels``, which are then split.
 
-    Images are (N, C, H, W) or (N, H, W), bytes or numbers in [0, 1]; labels (N,) are integers from 0.
-
-    Parameters
-    ----------
-    path
-        The file. Not part of any key: its content is.
-    class_names
-        The classes' names, in the order of the network's outputs. Empty: the numbers 0, 1, ... up to the largest label.
-    test_share, validation_share
-        Shares of all images, stratified by class, and fixed; of a training set, the share of its images.
+    Images are (N, C, H, W) or (N, H, W), bytes or numbers in [0, 1]; labels (N,) are integers from 0. The fields are those of
+    `OwnDataset`; where `class_names` is empty, the classes are the numbers 0, 1, ... up to the largest label.
     """
-
-    path: str = field(metadata={"runtime": True})
-    class_names: tuple[str, ...] = ()
-    test_share: Share = 0.3
-    validation_share: Share = 0.1
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
-        content = _content(self.path)
-        found = content["test_images" if "test_images" in content else "images"].shape
-        return (found[1], found[2], found[3]) if len(found) == 4 else (1, found[1], found[2])
+        return _shape(next(part for name, part in _content(self.path).items() if name.endswith("images")))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -55,17 +43,20 @@ class Npz(Dataset):
             raise ConfigurationError(f"dataset.class_names: expected at least {largest + 1} names, as there is label {largest}")
         return self.class_names or tuple(map(str, range(largest + 1)))
 
-    def checksum(self) -> str:
+    def digest(self) -> str:
         """sha256 of the arrays."""
         return _checksum(self.path)
 
-    def load(self) -> Arrays:
-        """Read the arrays."""
+    def counts(self) -> Mapping[str, int]:
+        """How many images each part has."""
         content = _content(self.path)
-        if "images" in content:
-            return three_splits(_images(content["images"]), _labels(content["labels"]), self.test_share, self.validation_share)
-        test = Split(_images(content["test_images"]), _labels(content["test_labels"]))
-        return Arrays(*cut(_images(content["train_images"]), _labels(content["train_labels"]), self.validation_share), test)
+        return {part: len(content[f"{part}_labels".lstrip("_")]) for part in _parts(content)}
+
+    def splits(self) -> Mapping[str, Split]:
+        """The parts' images and labels."""
+        content = _content(self.path)
+        names = {part: (f"{part}_images".lstrip("_"), f"{part}_labels".lstrip("_")) for part in _parts(content)}
+        return {part: Split(_images(content[images]), _labels(content[labels])) for part, (images, labels) in names.items()}
 
 
 @lru_cache(maxsize=2)
@@ -74,24 +65,39 @@ def _content(path: str) -> Mapping[str, NDArray]:
     if not Path(path).is_file():
         raise ConfigurationError(f"dataset.path={path}: expected a .npz file")
     try:
-        with np.load(path) as file:
+        with Path(path).open("rb") as opened, np.load(opened) as file:
             content = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"dataset.path={path}: expected a .npz file without pickled objects ({error})") from error
-    wanted = ("images", "labels"), ("train_images", "train_labels", "test_images", "test_labels")
-    chosen = next((names for names in wanted if set(names) <= set(content)), None)
+    except Exception as error:  # whatever numpy raises of a file that is damaged, or not of this kind
+        told = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"dataset.path={path}: expected a whole .npz file without pickled objects ({told})") from error
+    chosen = next((names for names in WANTED if set(names) <= set(content)), None)
     if chosen is None:
         given = ", ".join(content) or "nothing"
-        raise ConfigurationError(f"dataset.path={path}: expected {' and '.join(wanted[0])}, or {', '.join(wanted[1])}; got {given}")
+        told = ", or ".join(" and ".join(names) for names in WANTED)
+        raise ConfigurationError(f"dataset.path={path}: expected {told}; got {given}")
     for images, labels in zip(chosen[::2], chosen[1::2], strict=True):
         _check(path, images, content[images], labels, content[labels])
+    shapes = {name: content[name].shape for name in chosen[::2]}
+    if len({_shape(content[name]) for name in shapes}) > 1:
+        told = ", ".join(f"{name} of shape {shape}" for name, shape in shapes.items())
+        raise ConfigurationError(f"dataset.path={path}: expected images of one shape, got {told}")
     return {name: content[name] for name in chosen}
+
+
+def _parts(content: Iterable[str]) -> list[str]:
+    return [name.removesuffix("images").removesuffix("_") for name in content if name.endswith("images")]
+
+
+def _shape(images: NDArray) -> tuple[int, int, int]:
+    """Channels, height, width."""
+    channels, height, width = images[:, None].shape[1:] if images.ndim == 3 else images.shape[1:]
+    return channels, height, width
 
 
 def _check(path: str, name: str, images: NDArray, labels_name: str, labels: NDArray) -> None:
     told = f"dataset.path={path}: {name} of shape {images.shape} and type {images.dtype}"
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[1] not in (1, 3)):
-        raise ConfigurationError(f"{told}: expected (N, H, W), or (N, C, H, W) with 1 or 3 channels")
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[1] not in (1, 3)) or not images.size:
+        raise ConfigurationError(f"{told}: expected (N, H, W), or (N, C, H, W) with 1 or 3 channels, of at least one image")
     if images.dtype != np.uint8 and not (images.dtype.kind == "f" and images.min() >= 0 and images.max() <= 1):
         between = f" between {images.min():.3g} and {images.max():.3g}" if images.dtype.kind in "fiu" else ""
         hint = "; normalization is the network's own first step (model.mean, model.std)"

@@ -48,6 +48,8 @@ class Checkpoint(Model):
         Whether functions and shared activations become modules of their own (`rewriting.modular`), which rules that follow modules need.
         The network must give the same logits as before; one that does not, or cannot be traced, needs false, and such rules are skipped
         where they would miss something.
+    name
+        What it is called in tables beside others; the file's name where it is empty. Not part of any key.
     sha256
         Of the file; found out where it is not given, else compared.
     source
@@ -62,6 +64,7 @@ class Checkpoint(Model):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     rewrite: bool = True
+    name: str = field(default="", metadata={"runtime": True, "shown": True})
     sha256: str = ""
     source: str = ""
 
@@ -73,6 +76,7 @@ class Checkpoint(Model):
         if self.sha256 not in ("", found):
             raise ConfigurationError(f"model.sha256={self.sha256}: expected {found}, which {self.weights} has")
         object.__setattr__(self, "sha256", found)
+        object.__setattr__(self, "name", self.name or Path(self.weights).stem)
         file = inspect.getsourcefile(self._callable())
         object.__setattr__(self, "source", _sha256(file) if file else "")
 
