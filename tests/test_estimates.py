@@ -60,6 +60,9 @@ def test_given_weights_are_not_trained(monkeypatch):
     monkeypatch.setattr(Linear, "fixed", True)
     found = estimates._training(Training(Digits(), Linear(), Trainer(epochs=2), 0))
     assert found == (Passes(), 4 * (64 * 10 + 10))
+    classifier = Training(Digits(), Linear(), Trainer(epochs=2), 0)
+    again = estimates._training(Training(Digits(), Linear(), Trainer(epochs=2), 0, origin=classifier))
+    assert again[0] == Passes(2 * 50_000, 2 * 2 * 50_000)  # a helper of its architecture is
 
 
 def test_what_is_cached_takes_nothing_and_real_files_are_as_large(tmp_path):

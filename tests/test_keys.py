@@ -286,10 +286,35 @@ def test_a_library_counts_by_its_installed_version(package, monkeypatch):
     assert package.code() == before | {"torch": "torch 99"}
 
 
-def test_a_component_outside_the_package_is_known_by_its_own_module(package, monkeypatch):
+def test_a_component_outside_the_package_is_known_by_what_it_imports_of_its_own(package, monkeypatch):
     monkeypatch.setattr(keys, "PACKAGE", "xaibench")
-    assert list(package.code()) == ["outside_package.method"]
     assert package.edited("method", "self.steps + 1", "self.steps + 2")
+    assert package.edited("deep", "y = 1", "y = 2")
+    assert package.edited("shared", "return 1", "return 1 + 0")  # a VERSION of somebody else says nothing
+    assert package.edited("below_shared", "x = 1", "x = 2")
+    assert not package.edited("unrelated", "z = 1", "z = 2")
+    assert not package.edited("only_types", "pass", "x = 2")
+
+
+def test_relative_imports_and_imports_from_the_same_folder_are_followed(package, monkeypatch):
+    monkeypatch.setattr(keys, "PACKAGE", "xaibench")
+    beside = package.folder.parent / "beside_the_package.py"
+    beside.write_text("w = 1\n")
+    package.write("plain", "from .deep import y\nfrom . import lazy\nimport beside_the_package\nimport numpy\n")
+    before = package.code()
+    assert {"outside_package.deep", "outside_package.lazy", "beside_the_package"} <= before.keys()
+    assert not {"numpy", "outside_package"} & before.keys()
+    beside.write_text("w = 2\n")
+    clear_caches()
+    assert {name for name, text in package.code().items() if before[name] != text} == {"beside_the_package"}
+
+
+def test_foreign_code_counts_by_its_files_and_what_is_installed_by_its_version(package, monkeypatch):
+    importlib.import_module("sklearn.base")
+    monkeypatch.setattr(keys, "PACKAGE", "xaibench")
+    found = keys.sources(["outside_package.method", "torch.nn", "builtins", "sklearn.base"])
+    assert found.keys() - {"scikit-learn"} == package.code().keys()
+    assert found["scikit-learn"] == importlib.metadata.version("scikit-learn")
 
 
 def test_a_component_without_a_source_file_has_no_key():

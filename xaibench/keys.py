@@ -8,7 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,31 @@ def code(component: Any) -> dict[str, str]:
 
     For the module of its class, of the components in its fields, and of what these import from this package: the module's ``VERSION``
     where it has one (a shared module), else its fingerprint and what it imports in turn. A module that has ``LIBRARY`` adds that
-    library's installed version.
+    library's installed version. A module outside this package counts by its fingerprint, and so does what it imports of its own package
+    or folder.
     """
     return dict(_code(tuple(dict.fromkeys(_modules(component)))))
+
+
+def sources(modules: Iterable[str]) -> dict[str, str]:
+    """The same for modules of foreign code; of what is installed, and not this package, its distribution's version alone."""
+    found: dict[str, str] = {}
+    for name in sorted({*modules}):
+        top = name.split(".")[0]
+        if top in sys.stdlib_module_names or top == "torch":
+            continue
+        if top != PACKAGE and _is_installed(_source(name)):
+            found |= {library: _installed(library) for library in importlib.metadata.packages_distributions().get(top, [top])}
+        else:
+            _collect(name, _source(name), found)
+    return dict(sorted(found.items()))
 
 
 @lru_cache(maxsize=None)
 def _code(modules: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in modules:
-        _collect(name, found)
+        _collect(name, _source(name), found)
     return dict(sorted(found.items()))
 
 
@@ -77,17 +92,16 @@ def _of_component(component: Component) -> tuple[str, ...]:
     return (type(component).__module__, *_modules(fields))
 
 
-def _collect(name: str, found: dict[str, str]) -> None:
+def _collect(name: str, path: Path, found: dict[str, str]) -> None:
     if name in found:
         return
-    path = _source(name)
-    version, library, imports = _facts(path)
-    if version is not None:
+    version, library, imports = _facts(name, path)
+    if version is not None and name.split(".")[0] == PACKAGE:
         found[name] = version
     else:
         found[name] = fingerprint(path)
-        for imported in imports:
-            _collect(imported, found)
+        for imported, file in imports:
+            _collect(imported, file, found)
     if library is not None:
         found[library] = _installed(library)
 
@@ -114,29 +128,56 @@ def _source(name: str) -> Path:
 
 def _inside(name: str) -> Path | None:
     """The file of a module of this package, or None if there is no such module."""
-    first, *rest = name.split(".")
-    if first != PACKAGE:
-        return None
-    place = Path(__file__).parent.joinpath(*rest)
-    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+    return _below(Path(__file__).parent.parent, name) if name.split(".")[0] == PACKAGE else None
+
+
+def _below(root: Path, name: str) -> Path | None:
+    """The file of a module whose package lies in a folder, or None if there is no such module."""
+    place = root.joinpath(*name.split("."))
+    return next((path for path in (place.parent / f"{place.name}.py", place / "__init__.py") if path.is_file()), None)
+
+
+def _is_installed(path: Path) -> bool:
+    return not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
 
 
 @lru_cache(maxsize=None)
-def _facts(path: Path) -> tuple[str | None, str | None, tuple[str, ...]]:
-    """A module's VERSION and LIBRARY, and the modules of this package (bar the contracts) that it imports."""
+def _facts(name: str, path: Path) -> tuple[str | None, str | None, tuple[tuple[str, Path], ...]]:
+    """A module's VERSION and LIBRARY, and what `_finder` finds of its imports (bar the contracts), with its files."""
     version = library = None
-    imports: set[str] = set()
+    imports: dict[str, Path] = {}
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.targets[0], ast.Name):
             version = str(node.value.value) if node.targets[0].id == "VERSION" else version
             library = str(node.value.value) if node.targets[0].id == "LIBRARY" else library
+    find = _finder(name, path)
     for inner in _running(tree):
-        if isinstance(inner, ast.ImportFrom) and inner.module and inner.module.split(".")[0] == PACKAGE:
-            imports |= {_module(inner.module, alias.name) for alias in inner.names}
+        if isinstance(inner, ast.ImportFrom):
+            module = _absolute(inner, name, path)
+            for candidates in ((f"{module}.{alias.name}", module) for alias in inner.names):  # an import of a module, or from one
+                imports |= next(({each: file} for each in candidates if (file := find(each))), {})
         elif isinstance(inner, ast.Import):
-            imports |= {alias.name for alias in inner.names if alias.name.split(".")[0] == PACKAGE}
-    return version, library, tuple(sorted(imports - {f"{PACKAGE}.component"}))
+            imports |= {alias.name: file for alias in inner.names if (file := find(alias.name))}
+    imports.pop(f"{PACKAGE}.component", None)
+    return version, library, tuple(sorted(imports.items()))
+
+
+def _finder(name: str, path: Path) -> Callable[[str], Path | None]:
+    """The files of modules of this package, and of the own package or, unless it is installed, the own folder of a module."""
+    root, top = path.parents[name.count(".") + (path.name == "__init__.py")], name.split(".")[0]
+
+    def find(other: str) -> Path | None:
+        near = other.split(".")[0] == top or not _is_installed(path)
+        return _inside(other) or (_below(root, other) if top != PACKAGE and near else None)
+
+    return find
+
+
+def _absolute(node: ast.ImportFrom, name: str, path: Path) -> str:
+    """The full name of the module that is imported from."""
+    parts = name.split(".")[: len(name.split(".")) - node.level + (path.name == "__init__.py")] if node.level else []
+    return ".".join([*parts, *([node.module] if node.module else [])])
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
@@ -146,8 +187,3 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if child not in skipped:
             yield from _running(child)
-
-
-def _module(module: str, name: str) -> str:
-    """`from module import name` imports the module `module.name` if there is one, else `module`."""
-    return f"{module}.{name}" if _inside(f"{module}.{name}") else module

@@ -1,6 +1,7 @@
 """A user's own images and network, on the command line: what runs, and what is refused."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from cli_cases import Bench
 from PIL import Image
 from torch import nn
 
+from xaibench import keys
 from xaibench.component import ConfigurationError
 from xaibench.datasets.digits import Digits
 from xaibench.datasets.image_folder import ImageFolder, read_image
 from xaibench.datasets.npz import Npz
 from xaibench.grid import Entry
 from xaibench.labels import varying
+from xaibench.models import checkpoint
 from xaibench.models.checkpoint import Checkpoint
 from xaibench.training import TrainingError, check_trainable
 
@@ -92,6 +95,8 @@ def trained(tmp_path_factory):
         torch.save(net.state_dict(), folder / "net.pt")
         torch.save({"epoch": 3, "state_dict": {f"module.{name}": value for name, value in net.state_dict().items()}}, folder / "nested.pt")
         torch.save(net, folder / "pickled.pt")
+        for name in ("garbage.pt", "garbage.safetensors"):
+            (folder / name).write_bytes(b"hello")
         for part, split in (("train", arrays.train), ("test", arrays.test)):
             for place, (image, label) in enumerate(zip(split.images[:300], split.labels[:300], strict=True)):
                 file = folder / "images" / part / f"digit {label}" / f"{place:03}.png"
@@ -149,6 +154,13 @@ def test_namesakes_have_a_few_digits_of_their_content(tmp_path):
     os.link(one.path, tmp_path / "same.npz")
     with pytest.raises(ConfigurationError, match="npz: expected components that differ"):
         varying((Entry("npz", one), Entry("npz", Npz(str(tmp_path / "same.npz"), name="some"))))
+
+
+def clear_caches():
+    for module in (checkpoint, keys):
+        for cached in vars(module).values():
+            if hasattr(cached, "cache_clear"):
+                cached.cache_clear()
 
 
 def accuracy(bench):
@@ -210,6 +222,8 @@ def test_nothing_depends_on_where_files_lie(own, trained, tmp_path):
         ({"target": "not_a_network"}, ["expected a torch.nn.Module, got int"]),
         ({"weights": "absent.pt"}, ["absent.pt", "expected a file"]),
         ({"weights": "pickled.pt"}, ["pickled.pt", "weights_only=True"]),
+        ({"weights": "garbage.pt"}, ["garbage.pt", "weights_only=True"]),
+        ({"weights": "garbage.safetensors"}, ["garbage.safetensors", "expected a .safetensors file"]),
         ({"more": ["model.arguments=[width:4]"]}, ["model.weights", "size mismatch"]),
         ({"more": ["model.arguments=[depth:4]"]}, ["model.arguments", "depth"]),
         ({"more": ["model.arguments=[width]"]}, ["'width'", "name:value"]),
@@ -231,6 +245,7 @@ def test_mistakes_are_told_before_anything_is_computed(own, given, told):
     assert outcome.status == 2, outcome.out + outcome.err
     assert all(text in outcome.err for text in told), outcome.err
     assert len(outcome.err.splitlines()) == 1
+    assert outcome.err.strip().isprintable()  # torch's messages have escape codes
     assert not any(own.bench.made().values())
 
 
@@ -453,6 +468,63 @@ def test_helpers_of_a_checkpoint_are_trained_in_train_mode(trained):
     folder, _ = trained
     network = Checkpoint("own_network.Net", str(folder / "net.pt"), mean=(MEAN,), std=(STD,)).build((1, 8, 8), 10)
     assert [name for name, module in network.named_modules() if not module.training] == ["0"]  # the normalization
+
+
+CHANGES = {
+    "the_network.py": ("relu", "tanh"),
+    "its_blocks.py": ("return x", "return 2 * x"),
+    "its_decorators.py": ("return inner", "return inner  # a remark"),
+    "its_factory.py": ("Net, classes=3", "Net, classes=3, width=4"),
+    "unrelated.py": ("1", "2"),
+}
+CODE = {
+    "the_network.py": "import torch\nfrom torch import nn\nfrom its_blocks import head\n\n\nclass Net(nn.Module):\n"
+    "    def __init__(self, classes=3, width=4):\n        super().__init__()\n        self.head = nn.Linear(width, classes)\n\n"
+    "    def forward(self, x):\n        return head(torch.relu(self.head(x)))\n",
+    "its_blocks.py": "def head(x):\n    return x\n",
+    "its_decorators.py": "import functools\n\n\ndef decorated(made):\n    @functools.wraps(made)\n    def inner(**given):\n"
+    "        return made(**given)\n\n    return inner\n",
+    "its_factory.py": "import functools\nfrom its_decorators import decorated\nfrom the_network import Net\n\n\n@decorated\n"
+    "def small(**given):\n    return Net(**given)\n\n\npart = functools.partial(Net, classes=3)\n",
+    "unrelated.py": "x = 1\n",
+}
+
+
+@pytest.mark.parametrize("target", ["the_network.Net", "its_factory.small", "its_factory.part"])
+def test_a_network_is_known_by_all_code_that_it_consists_of(tmp_path, monkeypatch, target):
+    for name, text in CODE.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "weights.pt").write_bytes(b"any")
+
+    def source():
+        clear_caches()
+        for name in CODE:
+            sys.modules.pop(name.removesuffix(".py"), None)
+        return Checkpoint(target, str(tmp_path / "weights.pt")).source
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before, changed = source(), set()
+    for name, (old, new) in CHANGES.items():
+        assert old in CODE[name]
+        (tmp_path / name).write_text(CODE[name].replace(old, new))
+        changed |= {name} if source() != before else set()
+        (tmp_path / name).write_text(CODE[name])
+    assert changed == {"the_network.py", "its_blocks.py"} | ({"its_factory.py"} if target.startswith("its_factory") else set())
+
+
+def test_names_that_begin_with_module_are_the_networks_own(tmp_path, monkeypatch):
+    (tmp_path / "own_wrap.py").write_text(
+        "from torch import nn\n\n\nclass Wrap(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.module = nn.Linear(2, 2)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import own_wrap
+
+    network = own_wrap.Wrap()
+    for name, wrapped in (("plain.pt", network), ("parallel.pt", nn.DataParallel(network))):
+        torch.save(wrapped.state_dict(), tmp_path / name)
+        assert torch.equal(Checkpoint("own_wrap.Wrap", str(tmp_path / name)).network().module.weight, network.module.weight)
 
 
 def test_one_picture_of_all_methods(trained, tmp_path, capsys):

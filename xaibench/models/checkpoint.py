@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+import safetensors.torch
 import torch
 import yaml
 from torch import Tensor, nn
 
-from xaibench import checking
+from xaibench import checking, keys
 from xaibench.component import ConfigurationError
 from xaibench.problem import Model
 from xaibench.rewriting import modular
+from xaibench.seeding import global_seed
 
 NESTED = ("state_dict", "model_state_dict", "model")
 """Names under which training programs keep the weights among other things."""
@@ -53,7 +55,8 @@ class Checkpoint(Model):
     sha256
         Of the file; found out where it is not given, else compared.
     source
-        sha256 of the file that defines the target: found out, and part of the key.
+        sha256 of the code of the target, of the classes of all its modules, and of what they import of their own packages or folders, and
+        of the versions of installed packages among them (torch's is not): found out, and part of the key.
     """
 
     fixed: ClassVar = True
@@ -77,8 +80,7 @@ class Checkpoint(Model):
             raise ConfigurationError(f"model.sha256={self.sha256}: expected {found}, which {self.weights} has")
         object.__setattr__(self, "sha256", found)
         object.__setattr__(self, "name", self.name or Path(self.weights).stem)
-        file = inspect.getsourcefile(self._callable())
-        object.__setattr__(self, "source", _sha256(file) if file else "")
+        object.__setattr__(self, "source", _source(self.target, self.arguments))
 
     def unsupported(self, image_shape: tuple[int, int, int], classes: int) -> str | None:
         """Why this network cannot take such images, or None."""
@@ -98,33 +100,14 @@ class Checkpoint(Model):
         """The network as it is in the file, in eval mode, without normalization."""
         network = self._made()
         try:
-            network.load_state_dict(_state(self.weights))
+            network.load_state_dict(_unwrapped(_state(self.weights), network.state_dict()))
         except RuntimeError as error:
             told = " ".join(str(error).split())
             raise ConfigurationError(f"model.weights={self.weights}: expected the state of {self.target}: {told}") from error
         return network.eval()
 
-    def _callable(self) -> Any:
-        module, _, name = self.target.rpartition(".")
-        try:
-            return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigurationError(f"model.target={self.target!r}: expected the import path of a network ({error})") from error
-
     def _made(self) -> nn.Module:
-        try:
-            made = self._callable()(**self._named())
-        except TypeError as error:
-            raise ConfigurationError(f"model.arguments={self.arguments}: expected those of {self.target} ({error})") from error
-        if not isinstance(made, nn.Module):
-            raise ConfigurationError(f"model.target={self.target!r}: expected a torch.nn.Module, got {type(made).__name__}")
-        return made
-
-    def _named(self) -> dict[str, Any]:
-        wrong = [text for text in self.arguments if not text.partition(":")[0].isidentifier() or ":" not in text]
-        if wrong:
-            raise ConfigurationError(f"model.arguments: {wrong[0]!r}: expected name:value")
-        return {name: yaml.safe_load(value) for name, _, value in (text.partition(":") for text in self.arguments)}
+        return _made(self.target, self.arguments)
 
 
 def prepared(
@@ -171,6 +154,44 @@ def normalization(channels: int, mean: tuple[float, ...], std: tuple[float, ...]
     return layer.eval()
 
 
+def _callable(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a foreign module raises while it is imported
+        told = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"model.target={target!r}: expected the import path of a network ({told})") from error
+
+
+def _made(target: str, arguments: tuple[str, ...]) -> nn.Module:
+    make, named = _callable(target), _named(arguments)
+    try:
+        made = make(**named)
+    except Exception as error:  # whatever a foreign network raises
+        told = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"model.arguments={arguments}: expected those of {target} ({told})") from error
+    if not isinstance(made, nn.Module):
+        raise ConfigurationError(f"model.target={target!r}: expected a torch.nn.Module, got {type(made).__name__}")
+    return made
+
+
+def _named(arguments: tuple[str, ...]) -> dict[str, Any]:
+    wrong = [text for text in arguments if not text.partition(":")[0].isidentifier() or ":" not in text]
+    if wrong:
+        raise ConfigurationError(f"model.arguments: {wrong[0]!r}: expected name:value")
+    return {name: yaml.safe_load(value) for name, _, value in (text.partition(":") for text in arguments)}
+
+
+@lru_cache(maxsize=8)
+def _source(target: str, arguments: tuple[str, ...]) -> str:
+    """sha256 of the code of a network, wherever its parts are defined."""
+    with global_seed(0):
+        network = _made(target, arguments)
+    classes = {base for module in network.modules() for base in type(module).__mro__}
+    function = inspect.unwrap(_callable(target))  # without decorators, which have modules of their own
+    return keys.digest(keys.sources({target.rpartition(".")[0], function.__module__, *(base.__module__ for base in classes)}))
+
+
 @lru_cache(maxsize=8)
 def _sha256(path: str) -> str:
     if not Path(path).is_file():
@@ -180,16 +201,22 @@ def _sha256(path: str) -> str:
 
 def _state(path: str) -> Mapping[str, Tensor]:
     """The state dict in a file."""
-    if path.endswith(".safetensors"):
-        import safetensors.torch
-
-        return safetensors.torch.load_file(path)
     try:
+        if path.endswith(".safetensors"):
+            return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        told = " ".join(str(error).split())[:300]
-        raise ConfigurationError(f"model.weights={path}: expected a state dict that loads with weights_only=True ({told})") from error
+    except Exception as error:  # whatever is raised of a file that is damaged, or not of this kind
+        told = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(f"{type(error).__name__}: {error}".split()))[:300]  # torch writes bold letters
+        expected = ".safetensors file" if path.endswith(".safetensors") else "state dict that loads with weights_only=True"
+        raise ConfigurationError(f"model.weights={path}: expected a {expected} ({told})") from error
     inner = next((content[name] for name in NESTED if isinstance(content, dict) and isinstance(content.get(name), dict)), content)
     if not isinstance(inner, dict) or not all(isinstance(value, Tensor) for value in inner.values()):
         raise ConfigurationError(f"model.weights={path}: expected a state dict, names and tensors, got {type(content).__name__}")
-    return {name.removeprefix("module."): value for name, value in inner.items()}
+    return inner
+
+
+def _unwrapped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Without the ``module.`` that `DataParallel` puts before all names, unless some are the network's own."""
+    if not all(name.startswith("module.") for name in state) or state.keys() & own.keys():
+        return state
+    return {name.removeprefix("module."): value for name, value in state.items()}
