@@ -31,6 +31,19 @@ def accuracy(results: Results, reference: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def given(results: Results) -> list[tuple[str, bool]]:
+    """What each classifier with given weights is worth on the test set, and whether it knows nothing: no more than the largest class."""
+    told = []
+    for names, training, _, predicted in results.classifiers():
+        if training.model.fixed:
+            labels = predicted.tensors["labels"]
+            accuracy = float((predicted.tensors["logits"].argmax(1) == labels).double().mean())
+            share = int(labels.bincount().max()) / len(labels)
+            text = f"{names['model']} on {names['dataset']}: {accuracy:.1%} of {len(labels)} test images are classified right"
+            told.append((f"{text}; the largest class has {share:.1%}", accuracy <= share < 1))
+    return told
+
+
 def confusion(results: Results) -> pd.DataFrame:
     """Counts of (true class, predicted class) for each classifier, by name."""
     rows = []

@@ -93,8 +93,8 @@ class Bench:
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Logging, threads and environment are as before afterwards: Hydra and a job set them for a process of their own."""
-    root = logging.getLogger()
+    """Logging, threads, paths and environment are as before afterwards: Hydra and a job set them for a process of their own."""
+    root, paths = logging.getLogger(), list(sys.path)
     handlers, level, threads, environment = list(root.handlers), root.level, torch.get_num_threads(), dict(os.environ)
     root.handlers = []
     try:
@@ -103,6 +103,7 @@ def isolated() -> Iterator[None]:
         for handler in root.handlers:
             handler.close()
         root.handlers, root.level = handlers, level
+        sys.path[:] = paths
         torch.set_num_threads(threads)
         os.environ.clear()
         os.environ.update(environment)

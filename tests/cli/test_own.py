@@ -1,6 +1,7 @@
 """A user's own images and network, on the command line: what runs, and what is refused."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -247,6 +248,42 @@ def test_mistakes_are_told_before_anything_is_computed(own, given, told):
     assert len(outcome.err.splitlines()) == 1
     assert outcome.err.strip().isprintable()  # torch's messages have escape codes
     assert not any(own.bench.made().values())
+
+
+def test_what_a_given_network_is_worth_is_told(own, trained):
+    given = ("explainer=gradient", "metric=deletion")
+    good = own(*NORMALIZED, *given)
+    share = 100 * trained[1]
+    told = float(re.search(r"checkpoint on npz: ([0-9.]+)% of [0-9]+ test images are classified right", good.out)[1])
+    assert told == pytest.approx(share, abs=0.4)
+    assert "model.mean" not in good.out
+    wrong = own("model.std=[1000]", *given)
+    assert re.search(r"checkpoint on npz: [0-9.]+% of .*largest class has 1.*; are model\.mean, model\.std", wrong.out)
+
+
+def test_networks_and_components_beside_the_command_are_found(trained, tmp_path, monkeypatch):
+    """As from the console script, which does not put the current folder on the path."""
+    folder, here = trained[0], tmp_path / "here"
+    here.mkdir()
+    (here / "a_network_of_this_folder.py").write_text(NETWORK)
+    (tmp_path / "conf" / "explainer").mkdir(parents=True)
+    (tmp_path / "conf" / "beside_its_yaml.py").write_text("from xaibench.explainers.sobel import Sobel as Mine\n")
+    (tmp_path / "conf" / "explainer" / "mine.yaml").write_text("_target_: beside_its_yaml.Mine\n")
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    bench = Bench(tmp_path, ("explain_on.count=8", "runtime.threads=1", "runtime.device=cpu"))
+    network = ("model=own/checkpoint", "model.target=a_network_of_this_folder.Net", f"model.weights={folder / 'net.pt'}")
+    data = ("dataset=own/npz", f"dataset.path={folder / 'digits.npz'}")
+    outcome = bench.run(*data, *network, "--config-dir", str(tmp_path / "conf"), "explainer=mine", "metric=sparseness", "figures=[]")
+    assert outcome.status == 0, outcome.out + outcome.err
+
+
+def test_a_file_name_with_an_equals_sign_needs_quotes(own):
+    outcome = own("explainer=gradient", "metric=deletion", weights="epoch=3.ckpt")
+    assert outcome.status == 2
+    assert """needs quotes: model.weights='"epoch=3.ckpt"'""" in outcome.err
+    quoted = own("explainer=gradient", "metric=deletion", "model.weights='absent=3.ckpt'")
+    assert "model.weights=absent=3.ckpt: expected a file" in quoted.err
 
 
 def test_probabilities_in_place_of_logits_are_told(own):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from threadpoolctl import threadpool_limits
 
 from xaibench.cli.compose import Settings, of_job
+from xaibench.configuration import importable
 from xaibench.execution import run
 from xaibench.grid import Grid
 from xaibench.stages import Stages
@@ -20,6 +21,7 @@ from xaibench.stages import Stages
 def task(config: DictConfig) -> None:
     """Compute the cells of one job; failures are recorded, not raised. Jobs take turns where there are several GPUs."""
     hydra = HydraConfig.get()
+    importable(hydra.runtime.cwd, *(source.path for source in hydra.runtime.config_sources if source.provider == "command-line"))
     grid, settings = of_job(config, {str(group): str(name) for group, name in hydra.runtime.choices.items()})
     if settings.runtime.device == "auto" and torch.cuda.device_count() > 1:
         device = f"cuda:{hydra.job.num % torch.cuda.device_count()}"

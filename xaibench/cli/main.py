@@ -6,8 +6,10 @@ import difflib
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from xaibench.component import UserError
+from xaibench.configuration import importable
 
 COMMANDS = {
     "run": ("xaibench.cli.run", "explain, evaluate and compare: one configuration, a sweep (-m), or a study (experiment=NAME)"),
@@ -58,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ["COMP_LINE"] = os.environ.get("COMP_LINE", "").replace("xaibench run ", "xaibench ", 1)
         arguments.insert(0, "run")
     command, rest = arguments[0], arguments[1:]
+    importable(Path.cwd())  # which Python itself does for `python -m`, and not for a console script
     if command not in COMMANDS:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""

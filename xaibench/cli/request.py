@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xaibench.component import ConfigurationError
-from xaibench.configuration import conf_folder
+from xaibench.configuration import conf_folder, importable
 
 GROUPS = ("dataset", "model", "trainer", "explainer", "metric")
 AXES = (*GROUPS, "explain_on", "seed", "draw")
@@ -36,10 +36,10 @@ FOLDERS = {
     "explainer": ("variant", "counterfactual"),
     "metric": ("variant", "counterfactual"),
 }
-"""Folders inside a group that no glob picks: components that differ from an option in some fields, chosen as ``variant/NAME``; what
-searches or scores counterfactuals, chosen as ``counterfactual/NAME``; a user's own data and networks, as ``own/NAME``; and data and
-networks that take hours and gigabytes, as ``large/NAME``."""
+"""Folders inside a group that no glob picks, chosen as ``FOLDER/NAME``: components that differ from an option in some fields; what
+searches or scores counterfactuals; a user's own data and networks; and data and networks that take hours and gigabytes."""
 DEFAULT_METRIC = "deletion"
+QUOTES = "; a value with = in it needs quotes: model.weights='\"epoch=3.ckpt\"'"
 
 
 def _processes(threads: int | None) -> int:
@@ -103,9 +103,8 @@ class Request:
         self.search_path = _search_path(self.flags.config_dir)
         self.loader = ConfigLoaderImpl(config_search_path=self.search_path)
         lines = [] if self.flags.shell_completion else self.flags.overrides  # query=bash is for the shell
-        given = self._parsed([f"~{line[:-5]}" if line.endswith("=null") and line[:-5] in GROUPS else line for line in lines])
+        self.given = given = self._parsed([f"~{line[:-5]}" if line.endswith("=null") and line[:-5] in GROUPS else line for line in lines])
         taken = {item.key_or_group for item in given}
-        self.given = given
         self.overrides = [item for item in self._study_grid(given) if item.key_or_group not in taken] + given
         for item in self.overrides:
             _check("", _root(item), [*GROUPS, *self._top_level()], _text(item))
@@ -180,7 +179,7 @@ class Request:
         try:
             return OverridesParser.create(config_loader=self.loader).parse_overrides(lines)
         except HydraException as error:
-            raise ConfigurationError(_one_line(error)) from error
+            raise ConfigurationError(_one_line(error) + (QUOTES if "mismatched input '='" in str(error) else "")) from error
 
     def _study_grid(self, given: list[Override]) -> list[Override]:
         names = [str(item.value()) for item in given if item.key_or_group == "experiment"]
@@ -257,6 +256,7 @@ def _search_path(config_dir: str | None) -> ConfigSearchPath:
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
             raise ConfigurationError(f"--config-dir {config_dir}: expected a folder")
+        importable(folder)
         path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
     return path
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from xaibench.claims import page
+from xaibench.classifiers import given
 from xaibench.cli.compose import Settings, composed
 from xaibench.cli.launch import launched
 from xaibench.cli.plan import lines, summary
@@ -65,6 +66,9 @@ def computed(grid: Grid, settings: Settings, compute: Callable[[], None], tables
 
 
 def _finish(results: Results, settings: Settings, before: list[Planned], absent: list[str], console: Console, tables: bool) -> int:
+    for text, useless in given(results):
+        asked = "; are model.mean, model.std and the order of dataset.class_names those that it was trained with?" if useless else ""
+        console.print(text + asked, style="red" if useless else None, highlight=False, soft_wrap=True)
     if results.found or not results.grid.explainers:
         claims = publish(results, settings.folder, settings.figures, settings.reference, settings.claims, settings.pictures)
         if results.found and tables:
