@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -195,7 +196,7 @@ def hostile():
 
 
 def test_latex_has_as_many_cells_in_every_row_and_no_bare_special_character():
-    made = blocks(hostile(), extras=Extras(comparison(a_b=1.0)))
+    made = blocks(hostile(), extras=Extras(comparison(a_b=False)))
     text = formats.latex(made)
     body = text.partition("\\toprule\n")[2].partition("\\bottomrule")[0]
     rows = [line for line in body.splitlines() if line != r"\midrule"]
@@ -210,14 +211,28 @@ def test_latex_has_as_many_cells_in_every_row_and_no_bare_special_character():
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
 
 
+def compiled(folder, text):
+    """What pdflatex says of a minimal document with these tables."""
+    (folder / "a.tex").write_text(rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{text}\end{{document}}")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "a.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (folder / "a.pdf").stat().st_size
+    return done.stdout
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not there")
 def test_latex_compiles(tmp_path):
-    text = formats.latex(blocks(hostile()) + blocks(grid(), extras=Extras(comparison(lime_ig=0.5), costs())))
-    (tmp_path / "a.tex").write_text(rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{text}\end{{document}}")
-    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "a.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "a.pdf").stat().st_size
+    text = formats.latex(blocks(hostile()) + blocks(grid(), extras=Extras(comparison(lime_ig=False), costs())))
+    assert r"$\ddagger$" in text
+    compiled(tmp_path, text)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not there")
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in (Path(__file__).parents[1] / "results").glob("*/table.tex")))
+def test_the_studies_tables_compile_and_are_no_wider_than_the_text(study, tmp_path):
+    told = compiled(tmp_path, (Path(__file__).parents[1] / "results" / study / "table.tex").read_text(encoding="utf-8"))
+    assert "Overfull \\hbox" not in told
 
 
 class Cells(HTMLParser):

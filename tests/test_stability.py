@@ -20,7 +20,7 @@ def test_a_certain_order_does_not_move():
     table = stability([scored()])
     assert table["against"].tolist() == ["half of the images", "other seed"]
     for row in table.to_dict("records"):
-        assert (row["moved"], row["by"], row["tau"], row["first"]) == pytest.approx((0, 0, 1, 1))
+        assert (row["moved"], row["by"], row["tau"], row["same_first"]) == pytest.approx((0, 0, 1, 1))
     ranks = ranked([scored()])
     assert ranks["explainer"].tolist()[:5] == ["e4", "e3", "e2", "e1", "e0"]
     assert (ranks["rank_low"] == ranks["rank"]).all()
@@ -41,7 +41,7 @@ def test_noise_has_no_order():
     found = stability([scored(noise=1e6, images=200, seed=seed) for seed in range(12)])
     halves = found[found["against"] == "half of the images"]
     assert halves["tau"].mean() == pytest.approx(0, abs=0.15)
-    assert halves["first"].mean() == pytest.approx(1 / 5, abs=0.12)
+    assert halves["same_first"].mean() == pytest.approx(1 / 5, abs=0.12)
     assert halves["by"].mean() == pytest.approx((25 - 1) / (3 * 5), abs=0.3)  # of two random permutations: (n^2 - 1) / (3 n)
     ranks = ranked([scored(noise=1e6)])
     assert (ranks["rank_high"] - ranks["rank_low"]).head(5).min() > 1

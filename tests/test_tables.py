@@ -32,10 +32,11 @@ All: one seed: the interval holds for this classifier only.
 <sup>a</sup> undefined (image, seed) pairs: 1; their images are left out, 2 remain.
 """  # noqa: W291 - two spaces are Markdown's line break
 
-LATEX = r"""% Needs \usepackage{booktabs}.
+LATEX = r"""% Needs \usepackage{booktabs,graphicx}.
 \begin{table}
 \centering
 \caption{digits / conv\_8. Mean over images and seeds with the half-width of its 95 \% interval (images crossed with seeds); arrows point to better scores.}
+\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%
 \begin{tabular}{lrrr}
 \toprule
 explainer & ties & deletion{[}steps=10{]} $\downarrow$ & insertion $\uparrow$ \\
@@ -45,9 +46,10 @@ ig{[}steps=50{]} &  & $\mathbf{0.20 \pm 0.25}$ & $2.0 \pm 2.5$ \\
 \midrule
 sobel &  & $0 \pm 0$ & $8.0 \pm 2.5$ \\
 \bottomrule
-\end{tabular}
-\par\smallskip\footnotesize All: one seed: the interval holds for this classifier only.
-\par\smallskip\footnotesize \textsuperscript{a} undefined (image, seed) pairs: 1; their images are left out, 2 remain.
+\end{tabular}}
+\par\smallskip\footnotesize
+All: one seed: the interval holds for this classifier only.
+\textsuperscript{a} undefined (image, seed) pairs: 1; their images are left out, 2 remain.
 \end{table}
 """  # noqa: E501 - the file as it is written
 

@@ -34,9 +34,12 @@ TEX = str.maketrans(
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
         "†": r"$\dagger$",
+        "‡": r"$\ddagger$",
     }
 )
 """Brackets and stars are wrapped because a ``[`` or ``*`` after a line break would be its optional argument."""
+
+FITTED = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
 
 MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "*": r"\*", "<": "&lt;", "`": r"\`"})
 
@@ -47,8 +50,8 @@ def markdown(blocks: Sequence[Block]) -> str:
 
 
 def latex(blocks: Sequence[Block]) -> str:
-    """Floating tables for a document that uses booktabs."""
-    return "\n".join(["% Needs \\usepackage{booktabs}.", *map(_latex, blocks)])
+    """Floating tables for a document that uses booktabs and graphicx; those that are wider than the text are scaled down to it."""
+    return "\n".join(["% Needs \\usepackage{booktabs,graphicx}.", *map(_latex, blocks)])
 
 
 def web(blocks: Sequence[Block]) -> str:
@@ -138,8 +141,10 @@ def _latex(block: Block) -> str:
         body += [r"\midrule"] if previous is not None and row.head.control and not previous.head.control else []
         body.append(" & ".join([row.head.text.translate(TEX), *map(text, row.cells)]) + r" \\")
     caption = f"{block.title.text.translate(TEX)}. {CAPTION.translate(TEX)}"
-    start = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}", r"\toprule"]
-    end = [r"\bottomrule", r"\end{tabular}", *(rf"\par\smallskip\footnotesize {note}" for note in notes), r"\end{table}"]
+    columns = rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}"
+    start = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", FITTED, columns, r"\toprule"]
+    below = [r"\par\smallskip\footnotesize", *notes] if notes else []
+    end = [r"\bottomrule", r"\end{tabular}}", *below, r"\end{table}"]
     return "\n".join([*start, " & ".join(heads) + r" \\", r"\midrule", *body, *end, ""])
 
 

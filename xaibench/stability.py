@@ -88,7 +88,7 @@ def stability(scored: Sequence[Scored]) -> pd.DataFrame:
     DataFrame
         `dataset`, `model`, `trainer`, `metric`; `against`: "half of the images", or "other seed" where there are several; `explainers` that
         are usable, `images` that all of these have a score for, their numbers; `moved`: the share whose rank differs; `by`: mean distance
-        of the ranks; `tau`: Kendall's tau-b; `first`: share with the same first.
+        of the ranks; `tau`: Kendall's tau-b; `same_first`: share with the same first.
     """
     rows = []
     for one in scored:
@@ -100,7 +100,7 @@ def stability(scored: Sequence[Scored]) -> pd.DataFrame:
             if len(pairs):
                 numbers = _apart(pairs[:, 0], pairs[:, 1]).mean(axis=0)
                 known = one.names | {"metric": one.metric, "against": against, "explainers": values.shape[2], "images": len(values)}
-                rows.append(known | dict(zip(("moved", "by", "tau", "first"), numbers, strict=True)))
+                rows.append(known | dict(zip(("moved", "by", "tau", "same_first"), numbers, strict=True)))
     return pd.DataFrame(rows)
 
 
@@ -137,7 +137,7 @@ def markdown(table: pd.DataFrame) -> str:
         heads = ["metric", "against", "explainers", "images", "moved", "by", "tau", "first"]
         lines += [f"## {title}", "", f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * (len(heads) - 2)}"]
         for one in part.to_dict("records"):
-            numbers = [f"{one['moved']:.0%}", f"{one['by']:.1f}", f"{one['tau']:.2f}", f"{one['first']:.0%}"]
+            numbers = [f"{one['moved']:.0%}", f"{one['by']:.1f}", f"{one['tau']:.2f}", f"{one['same_first']:.0%}"]
             cells = [one["metric"], one["against"], one["explainers"], one["images"], *numbers]
             lines.append(f"| {' | '.join(map(str, cells))} |")
         lines.append("")

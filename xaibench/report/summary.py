@@ -117,7 +117,7 @@ def _stability(found: pd.DataFrame) -> list[str]:
     """How many explainers change rank with other images, and with another seed."""
     texts = []
     for against, part in found.groupby("against", sort=True) if len(found) else ():
-        moved, by, tau, first = part[["moved", "by", "tau", "first"]].mean()
+        moved, by, tau, first = part[["moved", "by", "tau", "same_first"]].mean()
         by_what = "By the other half of the images" if "half" in str(against) else "By another seed"
         text = f"{by_what} {moved:.0%} of the explainers have another rank, {by:.1f} away in the mean (Kendall's tau {tau:.2f})"
         texts.append(f"{text}; the first stays in {first:.0%} (mean over {count(len(part), 'pair')} of a metric and a classifier).")
