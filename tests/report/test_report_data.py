@@ -55,7 +55,9 @@ def test_best_and_clear_of_the_best_control(folder):
 def test_controls_come_last_and_directions_are_signs(folder):
     found = study(folder)
     assert list(found.explainers) == ["gradient", "lime", "saliency", "random"]
-    assert found.metrics == {name: METRICS[name] for name in ("sparseness", "deletion", "insertion")}
+    assert found.metrics == METRICS
+    assert list(found.metrics) == ["deletion", "insertion", "sparseness"]  # faithfulness first
+    assert boards(found)[0]["metrics"] == [0, 1, 2]
 
 
 def test_leaders_beat_the_control(folder):

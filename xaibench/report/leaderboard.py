@@ -51,13 +51,14 @@ def boards(study: Study) -> list[dict[str, Any]]:
     metrics = {name: place for place, name in enumerate(study.metrics)}
     found, tested = [], _tests(study)
     for block, records in _blocks(study):
-        names = [head.names[0] for head in block.columns]
+        order = sorted(range(len(block.columns)), key=lambda place: metrics[block.columns[place].names[0]])
+        names = [block.columns[place].names[0] for place in order]
         controls = {name: best_control(records, name) for name in names}
         rows = []
         for row in block.rows:
             cells = [
                 _cell(cell, records[row.head.names[0], name], controls[name], tested.get((*block.title.names, name), {})) if cell else None
-                for cell, name in zip(row.cells, names, strict=True)
+                for cell, name in zip((row.cells[place] for place in order), names, strict=True)
             ]
             rows.append([places[row.head.names[0]], cells])
         heads = [metrics[name] for name in names]
