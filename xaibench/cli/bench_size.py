@@ -183,7 +183,8 @@ class Results:
 
         known = {"settings": self.settings, "commit": str(commit())[:12]}
         named = {"dataset": self.options.dataset, "model": self.options.model, "name": label}
-        self.tables[kind] = [row for row in self.tables[kind] if row["name"] != label] + [named | row | known for row in rows]
+        kept = [row for row in self.tables[kind] if row["name"] != label]
+        self.tables[kind] = sorted([*kept, *(named | row | known for row in rows)], key=lambda row: str(row["name"]))
         self._write()
 
     def failed(self, kind: str) -> bool:
