@@ -72,6 +72,13 @@ def classifier() -> NetworkModule:
     return NetworkModule(network, optimizers)
 
 
+def test_training_images_that_would_fill_a_gpu_stay_where_they_are(monkeypatch):
+    whole = Arrays(split(16), split(4), split(4))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * whole.train.images.nbytes - 2, 10**9))
+    placed = ArraysModule(whole, 4, 0, torch.device("cuda")).train_dataloader().split
+    assert placed.images is whole.train.images
+
+
 def test_an_epochs_loss_and_accuracy_are_means_over_images_not_over_batches(monkeypatch):
     module, data = classifier(), split(10)
     monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)

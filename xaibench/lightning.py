@@ -17,7 +17,7 @@ Optimizers = Callable[[nn.Module], tuple[torch.optim.Optimizer, torch.optim.lr_s
 
 
 class Batches:
-    """An iterable of (images, labels) from arrays that already lie on the device.
+    """An iterable of (images, labels) from arrays, which lie on the device already where they fit.
 
     Parameters
     ----------
@@ -43,7 +43,10 @@ class Batches:
 
 
 class ArraysModule(pl.LightningDataModule):
-    """Training and validation batches of any dataset; the arrays move to the device once, before the first epoch."""
+    """Training and validation batches of any dataset; the arrays move to the device once, before the first epoch.
+
+    Arrays that would take more than half of a GPU's free memory stay where they are, and Lightning moves each batch.
+    """
 
     def __init__(self, arrays: Arrays, batch_size: int, seed: int, device: torch.device) -> None:
         super().__init__()
@@ -58,6 +61,8 @@ class ArraysModule(pl.LightningDataModule):
         return Batches(self._placed(self.arrays.validation), 1024)
 
     def _placed(self, split: Split) -> Split:
+        if self.device.type == "cuda" and split.images.nbytes > torch.cuda.mem_get_info(self.device)[0] // 2:
+            return split
         return Split(split.images.to(self.device), split.labels.to(self.device))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor
 
 from xaibench.component import ConfigurationError, PositiveInt
+from xaibench.datasets.decoded import decoded
 from xaibench.datasets.own import OwnDataset
-from xaibench.problem import Split
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +34,8 @@ class ImageFolder(OwnDataset):
 
     An image is scaled until it covers `height` x `width`, and cut to that around its center. Values are in [0, 1], of 8 or 16 bits or of
     floating point numbers in [0, 1]; what a network expects beyond that is its own first step (for `Checkpoint`, `mean` and `std`).
-    Transparent pixels are laid on white. Files and folders whose names begin with a dot are left out.
+    Transparent pixels are laid on white. Files and folders whose names begin with a dot are left out. Decoded images of more than 256 MiB
+    are kept in the download cache and mapped into memory, see `decoded`.
 
     Parameters
     ----------
@@ -71,14 +73,18 @@ class ImageFolder(OwnDataset):
         """How many files each part has."""
         return {part: len(files) for part, files in _files(self.path).items()}
 
-    def splits(self) -> Mapping[str, Split]:
-        """Read all files."""
-        return {part: self._read(files) for part, files in _files(self.path).items()}
-
-    def _read(self, files: tuple[Path, ...]) -> Split:
+    def labels(self) -> Mapping[str, Tensor]:
+        """The places of the folders' names among the classes."""
         places = {name: place for place, name in enumerate(self.classes)}
-        labels = torch.tensor([places[file.parent.name] for file in files])
-        return Split(torch.stack([read_image(file, self.height, self.width, self.channels) for file in files]), labels)
+        return {part: torch.tensor([places[file.parent.name] for file in files]) for part, files in _files(self.path).items()}
+
+    def images(self, part: str, rows: Tensor) -> Tensor:
+        """Decode files of a part, or read what was decoded before, see `decoded`."""
+        files = [_files(self.path)[part][row] for row in rows.tolist()]
+        names = "\0".join(file.relative_to(self.path).as_posix() for file in files)
+        known = (self.checksum(), self.shape, names, importlib.metadata.version(LIBRARY), Path(__file__).read_text(encoding="utf-8"))
+        read = partial(read_image, height=self.height, width=self.width, channels=self.channels)
+        return decoded(files, read, self.shape, hashlib.sha256(repr(known).encode()).hexdigest()[:24])
 
 
 def read_image(file: Path, height: int, width: int, channels: int) -> Tensor:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from xaibench.component import ConfigurationError
 from xaibench.datasets.own import OwnDataset
-from xaibench.problem import Split
 
 WANTED = ("images", "labels"), ("train_images", "train_labels", "test_images", "test_labels"), ("test_images", "test_labels")
 """The arrays that a file holds: the first of these that are all there."""
@@ -52,11 +51,14 @@ class Npz(OwnDataset):
         content = _content(self.path)
         return {part: len(content[f"{part}_labels".lstrip("_")]) for part in _parts(content)}
 
-    def splits(self) -> Mapping[str, Split]:
-        """The parts' images and labels."""
+    def labels(self) -> Mapping[str, Tensor]:
+        """The parts' labels."""
         content = _content(self.path)
-        names = {part: (f"{part}_images".lstrip("_"), f"{part}_labels".lstrip("_")) for part in _parts(content)}
-        return {part: Split(_images(content[images]), _labels(content[labels])) for part, (images, labels) in names.items()}
+        return {part: _labels(content[f"{part}_labels".lstrip("_")]) for part in _parts(content)}
+
+    def images(self, part: str, rows: Tensor) -> Tensor:
+        """Images of a part."""
+        return _images(_content(self.path)[f"{part}_images".lstrip("_")][rows.numpy()])
 
 
 @lru_cache(maxsize=2)

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from xaibench.component import ConfigurationError
 from xaibench.datasets.splits import TestShare, ValidationShare, arranged, sizes
 from xaibench.problem import Arrays, Dataset, Split
@@ -68,8 +71,16 @@ class OwnDataset(Dataset):
         return self.sha256
 
     def load(self) -> Arrays:
-        """Read all images."""
-        return arranged(self.splits(), self.test_share, self.validation_share)
+        """Divide the images by their labels, then read them."""
+        labels = self.labels()
+        places = {
+            part: torch.stack([torch.full_like(found, place), torch.arange(len(found))], 1)
+            for place, (part, found) in enumerate(labels.items())
+        }
+        divided = arranged({part: Split(places[part], labels[part]) for part in labels}, self.test_share, self.validation_share)
+        train, validation, test = divided.train, divided.validation, divided.test
+        tested = self._read(test)
+        return Arrays(tested if train is test else self._read(train), self._read(validation), tested)
 
     @abstractmethod
     def digest(self) -> str:
@@ -80,5 +91,16 @@ class OwnDataset(Dataset):
         """How many images there are in train, validation and test, as far as there are these; in the part "" where they are not divided."""
 
     @abstractmethod
-    def splits(self) -> Mapping[str, Split]:
-        """The images of these parts."""
+    def labels(self) -> Mapping[str, Tensor]:
+        """The labels of the images in each part, int64."""
+
+    @abstractmethod
+    def images(self, part: str, rows: Tensor) -> Tensor:
+        """Images of a part, of which there is at least one: (N, C, H, W), float32 in [0, 1]."""
+
+    def _read(self, split: Split) -> Split:
+        """The images of these places, (part, row) each, all of one part."""
+        if not len(split.labels):
+            return Split(torch.empty(0, *self.shape), split.labels)
+        part = [*self.counts()][int(split.images[0, 0])]
+        return Split(self.images(part, split.images[:, 1]), split.labels)
