@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from report_cases import CONF, HOSTILE, METRICS, make, scores
+from report_cases import CONF, EXPLAINERS, HOSTILE, METRICS, make, scores
 
 import xaibench
 from xaibench.report.page import write
@@ -260,6 +260,13 @@ def test_hostile_names_do_nothing(opened, tmp_path):
     page = opened(write(folder, CONF))
     assert sorted(rows(page)) == sorted(HOSTILE)
     assert page.locator("img[src=x], body > b").count() == 0
+
+
+def test_a_map_of_zeros_says_so(opened, tmp_path):
+    page = opened(write(make(tmp_path / "study"), CONF))
+    assert page.locator("#gallery .maps .none").count() == 0
+    page.locator("#gallery .thumb").nth(1).click()
+    assert page.locator("#gallery .maps figure", has_text="zero").locator("figcaption").all_inner_texts() == [next(iter(EXPLAINERS))]
 
 
 def test_bars_join_several_explainers_and_no_explainer_with_itself(opened):

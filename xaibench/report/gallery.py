@@ -115,14 +115,16 @@ def _sprites(galleries: list[Gallery], levels: int, budget: int) -> list[dict[st
     found = []
     for one in galleries:
         height, width = one.images.shape[-2:]
-        images, drawn = sprites.color(one.images), {}
+        images, drawn, zero = sprites.color(one.images), {}, {}
         budget -= len(images)
         for label, values in one.maps.items():
-            drawn[label] = sprites.signed(values.reshape(-1, height, width), levels)
+            each = values.reshape(-1, height, width)
+            drawn[label], zero[label] = sprites.signed(each, levels), np.flatnonzero(~each.any(axis=(1, 2))).tolist()
             budget -= len(drawn[label])
             if budget < 0:
                 return None
-        found.append({"name": one.name, "size": [width, height], "columns": sprites.COLUMNS, "images": images, "maps": drawn, **one.about})
+        size = {"size": [width, height], "columns": sprites.COLUMNS}
+        found.append({"name": one.name, **size, "images": images, "maps": drawn, "zero": zero, **one.about})
     return found
 
 

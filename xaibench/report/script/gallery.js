@@ -35,8 +35,10 @@ function targetColumn(one, row) {
 }
 
 function mapOf(one, row, name) {
-  const column = targetColumn(one, row), label = `${name}, image ${one.index[row]}`;
-  return column < 0 ? el("span", { class: "tile none" }, "–") : tile(one.maps[name], row * one.targets[row].length + column, one, label);
+  const column = targetColumn(one, row), place = row * one.targets[row].length + column, label = `${name}, image ${one.index[row]}`;
+  if (column < 0) return el("span", { class: "tile none" }, "–");
+  if (one.zero[name]?.includes(place)) return el("span", { class: "tile none", role: "img", "aria-label": `${label}: zero everywhere` }, "zero");
+  return tile(one.maps[name], place, one, label);
 }
 
 const galleryNames = (one) => data.explainers.map((pair) => pair[0]).filter((name) => name in one.maps)
