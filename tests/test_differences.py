@@ -59,6 +59,16 @@ def test_a_number_moved_if_the_intervals_do_not_overlap(tmp_path):
     assert states(differences(after, before)) == states(found)
 
 
+@pytest.mark.parametrize(("to", "state"), [(4.6e-7, "within"), (8.9e-7 + 2e-6, "moved")])
+def test_what_float32_leaves_of_a_zero_is_no_move(tmp_path, to, state):
+    before, after = folder(tmp_path / "a"), folder(tmp_path / "b")
+    for path, value in ((before, 8.9e-7), (after, to)):
+        table = pd.read_csv(path / "table.csv")
+        table.loc[0, ["mean", "low", "high"]] = value, value - 1e-8, value + 1e-8
+        table.to_csv(path / "table.csv", index=False)
+    assert states(differences(before, after)) == {"gradient": state, "lime": "within", "random": "within"}
+
+
 def test_what_appears_is_no_failure_and_what_vanishes_is(tmp_path):
     whole, part = folder(tmp_path / "a"), folder(tmp_path / "b", {"lime": None})
     assert states(differences(part, whole))["lime"] == "appeared"

@@ -23,25 +23,32 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 """Relative difference between the ends of intervals that counts as none: that of thread counts and machines."""
 
+ROUNDING = 2.0**-19
+"""Absolute difference of scores that counts as none: what float32 leaves of a zero, as in completeness errors."""
+
 NAMES = ("dataset", "model", "trainer", "explainer", "metric", "score", "topic", "claim")
 STATES = ("moved", "vanished", "appeared", "within")
 HEADS = ("file", "number", "before", "after", "half-widths", "state", "verdict")
 
-CAPTION = "Moved: the 95 % intervals do not overlap. Half-widths: how far the number went, in half-widths of both intervals together."
+CAPTION = (
+    "Moved: the 95 % intervals do not overlap, of scores beyond rounding (2e-6). "
+    "Half-widths: how far the number went, in half-widths of both intervals together."
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file with numbers: what names a row, which column is the number, and which the verdict."""
+    """A file with numbers: what names a row, which column is the number, which the verdict, and what differences count as none."""
 
     file: str
     keys: tuple[str, ...]
     value: str
     verdict: str = ""
+    rounding: float = 0.0
 
 
 SOURCES = (
-    Source("table.csv", tuple(KEYS), "mean"),
+    Source("table.csv", tuple(KEYS), "mean", rounding=ROUNDING),
     Source("claims.csv", ("topic", "dataset", "model", "explainer", "claim"), "value", "holds"),
     Source("classifiers.csv", ("dataset", "model", "trainer"), "accuracy", "reached"),
 )
@@ -141,7 +148,7 @@ def _rows(
     """What became of each number of a file."""
     for names in {**before, **after}:
         first, second = (_interval(rows.get(names), source.value) for rows in (before, after))
-        state, size = _moved(first, second)
+        state, size = _moved(first, second, source.rounding)
         verdicts = [str(rows[names][source.verdict]) for rows in (before, after) if source.verdict in rows.get(names, ())]
         yield {
             "file": source.file,
@@ -159,7 +166,7 @@ def _interval(row: dict[str, Any] | None, value: str) -> tuple[float, float, flo
     return (float(row[value]), float(row["low"]), float(row["high"])) if row else (math.nan,) * 3
 
 
-def _moved(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[str, float]:
+def _moved(first: tuple[float, float, float], second: tuple[float, float, float], rounding: float) -> tuple[str, float]:
     """What became of a number, and how far it went in half-widths of both intervals together."""
     if math.isnan(first[0]) or math.isnan(second[0]):
         states = {(True, True): "within", (True, False): "appeared", (False, True): "vanished"}
@@ -168,7 +175,7 @@ def _moved(first: tuple[float, float, float], second: tuple[float, float, float]
         return "within", 0.0
     (low, high), (lower, higher) = (tuple(np.nan_to_num(ends[1:], nan=ends[0])) for ends in (first, second))
     widths = (high - low + higher - lower) / 2
-    slack = TOLERANCE * max(map(abs, (low, high, lower, higher)))
+    slack = max(rounding, TOLERANCE * max(map(abs, (low, high, lower, higher))))
     size = abs(first[0] - second[0]) / widths if widths > 0 else math.inf
     return ("moved" if max(low - higher, lower - high) > slack else "within"), size
 
