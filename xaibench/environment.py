@@ -29,14 +29,24 @@ def versions() -> tuple[tuple[str, str], ...]:
     return (("python", platform.python_version()), *((name, version(name)) for name in packages))
 
 
+COMPUTES = ("xaibench", "conf", "experiments", "pyproject.toml")
+"""What results depend on in a checkout; not what is written about them, and not the results themselves."""
+
+
 @lru_cache(maxsize=1)
-def commit() -> str | None:
-    """The commit of the checkout that this code lies in, with `+` if it was changed since; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+def commit(root: Path = Path(__file__).parents[1]) -> str | None:
+    """The commit of the checkout that this code lies in, with `+` if what computes was changed since; None outside a checkout."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        if Path(_git(root, "rev-parse", "--show-toplevel")) != root.resolve():  # installed into somebody else's checkout
+            return None
+        changed = _git(root, "status", "--porcelain", "--", *(name for name in COMPUTES if (root / name).exists()))
+        return _git(root, "rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(root: Path, *command: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @lru_cache(maxsize=1)

@@ -181,7 +181,7 @@ class Results:
         """Keep these rows in the place of what there is."""
         from xaibench.environment import commit
 
-        known = {"settings": self.settings, "commit": str(commit())[:12]}
+        known = {"settings": self.settings, "commit": str(commit())}
         named = {"dataset": self.options.dataset, "model": self.options.model, "name": label}
         kept = [row for row in self.tables[kind] if row["name"] != label]
         self.tables[kind] = sorted([*kept, *(named | row | known for row in rows)], key=lambda row: str(row["name"]))
