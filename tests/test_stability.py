@@ -1,5 +1,7 @@
 """Stability of orders: on scores whose order is certain, and on noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -34,7 +36,28 @@ def test_distances_of_orders_are_those_of_their_definitions():
     for one, other, found in zip(first, second, _apart(first, second), strict=True):
         ranks, others = stats.rankdata(-one), stats.rankdata(-other)
         expected = (ranks != others).mean(), np.abs(ranks - others).mean(), stats.kendalltau(ranks, others).statistic
-        assert found.tolist() == [*expected, float(ranks.argmin() == others.argmin())]
+        assert found.tolist() == [*expected, float(((ranks == ranks.min()) & (others == others.min())).any())]
+
+
+def test_explainers_that_are_first_together_have_no_order_among_them():
+    """Their places in the table do not decide."""
+    one = np.array([[1.0, 1.0, 0.0]])
+    assert _apart(one, np.array([[0.0, 1.0, -1.0]])).tolist() == _apart(one, np.array([[1.0, 0.0, -1.0]])).tolist()
+
+
+def test_a_family_of_metrics_that_lack_other_images_is_no_surer_than_one_metric():
+    """Replicates of all metrics are of the same images: averaging them would narrow the interval otherwise."""
+    whole = scored(noise=6.0, count=8)
+    lacking = []
+    for place in range(5):
+        values = {name: part.copy() for name, part in whole.by_explainer.items()}
+        for part in values.values():
+            part[place] = np.nan  # as many images each, but not the same
+        lacking.append(replace(whole, metric=f"q{place}", by_explainer=values))
+    alone, family = (table[table["metric"] == ""] for table in (ranked([whole]), ranked(lacking)))
+    widths = [(table["rank_high"] - table["rank_low"]).mean() for table in (alone, family)]
+    assert widths[0] > 2
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
 
 
 def test_noise_has_no_order():

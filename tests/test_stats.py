@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from xaibench.stats import ONE_IMAGE, ONE_SEED, TWO_SEEDS, crossed_interval, images_needed, ranks_of, resampled_interval, wilson_interval
+from xaibench.stats import (
+    ONE_IMAGE,
+    ONE_SEED,
+    TWO_SEEDS,
+    crossed_interval,
+    image_weights,
+    images_needed,
+    ranks_of,
+    resampled_interval,
+    wilson_interval,
+)
 
 
 def simulated(images: int, seeds: int, seed_sd: float, runs: int = 5000) -> np.ndarray:
@@ -176,3 +186,12 @@ def test_the_interval_of_resampled_numbers_adds_images_and_seeds():
     one, low, high = resampled_interval(values[:1])
     assert (one, high - low) == pytest.approx((1.0, 2 * halves[0]))
     assert np.isnan(resampled_interval([[1.0, np.nan, 2.0]])[1:]).all()
+
+
+def test_an_image_has_the_same_weights_whatever_other_images_there_are():
+    whole, part = image_weights((3, 4, 9, 11), 400), image_weights((4, 11), 400)
+    assert whole[0].tolist() == [0.25] * 4
+    assert np.allclose(whole.sum(axis=1), 1)
+    assert np.allclose(part[:, 0] / part[:, 1], whole[:, 1] / whole[:, 3])
+    deviations = np.std(image_weights(tuple(range(200)), 4000)[1:] @ np.arange(200.0))
+    assert deviations == pytest.approx(np.std(np.arange(200.0)) / np.sqrt(200), rel=0.05)  # the standard error of the mean

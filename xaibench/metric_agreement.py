@@ -23,8 +23,9 @@ FEWEST = 3
 NOTE = """Spearman's rank correlation between the orders that two metrics give the explainers (means over images and seeds, better first).
 W: Kendall's coefficient of concordance of all metrics of the family, or of all, as judges of the explainers, 1 where all give one order;
 alpha: Krippendorff's, for ordinal ranks, 0 where they agree as by chance, below 0 where they contradict each other. Interval: 95 %, of the
-bootstrap over images and of the seeds. A metric orders the explainers that it is defined for on at least half of the images, two metrics
-are compared by those that both order, and W and alpha by as many as all of their metrics order: what lacks most is left out, as named."""
+bootstrap over images, the same for all metrics, and of the seeds. A metric orders the explainers that it is defined for on at least
+half of the images, two metrics are compared by those that both order, and W and alpha by as many as all of their metrics order: what lacks
+most is left out, as named."""
 
 
 def metric_agreement(scored: Sequence[Scored]) -> pd.DataFrame:
@@ -60,7 +61,7 @@ def metric_agreement(scored: Sequence[Scored]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Judge:
-    """A metric's means of its usable explainers: of all images, then of images drawn again.
+    """A metric's means of its usable explainers: of all images, then of images weighed again, for all metrics alike.
 
     Attributes
     ----------
@@ -79,12 +80,9 @@ class Judge:
     def of(cls, scored: Scored) -> Judge:
         """From the scores, over the images that all usable explainers have a score for."""
         names = scored.usable()
-        values = scored.shared(names) if names else np.empty((0, 0, 0))
-        if not len(values):
+        if not names or not len(scored.shared(names)):
             return cls(scored, np.empty((0, 0, 0)), {}, {})
-        draws = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
-        weights = np.concatenate([np.ones((1, len(values))), draws]) / len(values)
-        return cls(scored, np.tensordot(weights, values, axes=1), {name: place for place, name in enumerate(names)}, {})
+        return cls(scored, scored.resampled(names, RESAMPLES), {name: place for place, name in enumerate(names)}, {})
 
     def ranks(self, explainers: tuple[str, ...]) -> Floats:
         """(1 + R, seeds, explainers): their ranks among these, 1 is best; computed once for the same ones."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from xaibench.blocks import natural
 from xaibench.problem import Family
-from xaibench.stats import Floats
+from xaibench.stats import Floats, image_weights
 from xaibench.tables import Part, by_image
 
 CLASSIFIER = ["dataset", "model", "trainer"]
@@ -36,6 +36,8 @@ class Scored:
     planned
         On how many images an explainer was to be scored with all seeds, where that is not all of them: a budget allows fewer, of the
         same ones, and other images may be chosen for other seeds.
+    images
+        Their positions in the test set; 0, 1, ... where nothing is said.
     """
 
     names: dict[str, str]
@@ -45,6 +47,7 @@ class Scored:
     families: dict[str, str]
     sign: float
     planned: dict[str, int] = field(default_factory=dict)
+    images: tuple[int, ...] = ()
 
     @property
     def controls(self) -> frozenset[str]:
@@ -67,6 +70,17 @@ class Scored:
         """(images, seeds, explainers), higher is better: of the images that all of these have a score for, with all seeds."""
         values = self.sign * np.stack([self.by_explainer[name] for name in explainers], axis=2)
         found: Floats = values[np.isfinite(values).all(axis=(1, 2))]
+        return found
+
+    def resampled(self, explainers: Sequence[str], resamples: int) -> Floats:
+        """(1 + R, seeds, explainers), higher is better: means over the images that `shared` has, and with these weighed anew.
+
+        The weights are those of `image_weights`, so that replicates of several metrics are of the same images.
+        """
+        values = self.sign * np.stack([self.by_explainer[name] for name in explainers], axis=2)
+        kept = np.isfinite(values).all(axis=(1, 2))
+        weights = image_weights(tuple(np.asarray(self.images or range(len(kept)))[kept].tolist()), resamples)
+        found: Floats = np.tensordot(weights, values[kept], axes=1)
         return found
 
     def means(self) -> Floats:
@@ -131,4 +145,5 @@ def scored_parts(found: Iterable[Part]) -> Iterator[Scored]:
             {name: str(by_name[name].facts["family"]) for name in explainers},
             1.0 if pd.isna(facts["higher_is_better"]) or bool(facts["higher_is_better"]) else -1.0,
             {name: int((np.unique(by_name[name].places[0], return_counts=True)[1] == len(axes[1])).sum()) for name in explainers},
+            tuple(int(image) for image in axes[0]),
         )

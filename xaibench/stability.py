@@ -34,9 +34,9 @@ def ranked(scored: Sequence[Scored]) -> pd.DataFrame:
     DataFrame
         `dataset`, `model`, `trainer`; `metric`, or a family's name in `metric_family` alone; `explainer`, `family`; `rank` by the mean over
         images and seeds, for a family the mean of the ranks by its metrics; `rank_low` and `rank_high`, the 95 % interval by the bootstrap
-        that draws images and seeds anew, each for all (Owen 2007), which is conservative; `seeds`; `images`, for a family the fewest of
-        a metric's; `metrics` that the rank is of. A metric ranks its usable explainers, a family those that all of its metrics rank, see
-        `paired.complete`.
+        that weighs images anew and draws seeds anew, each for all explainers and metrics (Owen 2007; Owen and Eckles 2012), which is
+        conservative; `seeds`; `images`, for a family the fewest of a metric's; `metrics` that the rank is of. A metric ranks its usable
+        explainers, a family those that all of its metrics rank, see `paired.complete`.
     """
     rows: list[dict[str, Any]] = []
     for one in scored:
@@ -54,22 +54,21 @@ def _values(scored: Scored, explainers: Sequence[str]) -> Floats:
 
 def _ranked(scored: Sequence[Scored], explainers: Sequence[str], known: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The explainers by the mean of their ranks by these metrics."""
-    values = [_values(one, explainers) for one in scored]
-    if not values or not all(map(len, values)):
+    counts = [len(_values(one, explainers)) for one in scored]
+    if not counts or not all(counts):
         return
-    ranks = np.mean([_replicates(one) for one in values], axis=0)
-    more = {"seeds": values[0].shape[1], "images": min(map(len, values)), "metrics": len(values)}
+    means = [one.resampled(explainers, RESAMPLES) for one in scored]
+    ranks = np.mean([_replicates(one) for one in means], axis=0)
+    more = {"seeds": means[0].shape[1], "images": min(counts), "metrics": len(scored)}
     yield from (row | more for row in _rows(scored[0], explainers, ranks, known))
 
 
-def _replicates(values: Floats) -> Floats:
-    """(1 + R, explainers): ranks by the means of values (images, seeds, explainers), then with images and seeds drawn again."""
-    images, seeds, _ = values.shape
-    draw = np.random.default_rng(0)
-    by_image = draw.multinomial(images, np.full(images, 1 / images), size=RESAMPLES) / images
-    by_seed = draw.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
-    means = np.einsum("rj,rje->re", by_seed, np.tensordot(by_image, values, axes=1))
-    return ranks_of(np.concatenate([values.mean(axis=(0, 1))[None], means]))
+def _replicates(means: Floats) -> Floats:
+    """(1 + R, explainers): ranks by means (1 + R, seeds, explainers), the first over all seeds, the others with seeds drawn again."""
+    count, seeds, _ = means.shape
+    draws = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=count - 1)
+    weights = np.concatenate([np.ones((1, seeds)), draws]) / seeds
+    return ranks_of(np.einsum("rj,rje->re", weights, means))
 
 
 def _rows(scored: Scored, explainers: Sequence[str], ranks: Floats, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -88,7 +87,7 @@ def stability(scored: Sequence[Scored]) -> pd.DataFrame:
     DataFrame
         `dataset`, `model`, `trainer`, `metric`; `against`: "half of the images", or "other seed" where there are several; `explainers` that
         are usable, `images` that all of these have a score for, their numbers; `moved`: the share whose rank differs; `by`: mean distance
-        of the ranks; `tau`: Kendall's tau-b; `same_first`: share with the same first.
+        of the ranks; `tau`: Kendall's tau-b; `same_first`: share with the same first, or one that is first in both where several are.
     """
     rows = []
     for one in scored:
@@ -126,7 +125,8 @@ def _apart(first: Floats, second: Floats) -> Floats:
     untied, others_untied = np.abs(signs).sum(axis=1), np.abs(others).sum(axis=1)
     with np.errstate(invalid="ignore"):  # all tied
         tau = np.clip((signs * others).sum(axis=1) / np.sqrt(untied) / np.sqrt(others_untied), -1, 1)
-    first_same = one.argmin(axis=1) == other.argmin(axis=1)
+    firsts, other_firsts = (ranks == ranks.min(axis=1, keepdims=True) for ranks in (one, other))
+    first_same = (firsts & other_firsts).any(axis=1)
     return np.stack([(one != other).mean(axis=1), np.abs(one - other).mean(axis=1), tau, first_same], axis=1)
 
 

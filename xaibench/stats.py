@@ -7,6 +7,7 @@ Scores of one classifier share its seed, so that a thousand images with three se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -180,6 +181,26 @@ def resampled_interval(values: ArrayLike, level: float = 0.95) -> tuple[Floats, 
     low, high = np.quantile(given[:, 1:], [(1 - level) / 2, (1 + level) / 2], axis=1)
     mean, half = given[:, 0].mean(axis=0), added_half_widths(given[:, 0], (high - low) / 2, level)
     return mean, mean - half, mean + half
+
+
+def image_weights(images: tuple[int, ...], resamples: int) -> Floats:
+    """(1 + R, images), rows that sum to 1: equal weights, then those of the Bayesian bootstrap (Rubin 1981).
+
+    An image has weights of its own, whatever other images there are: resamples of tables that lack some images are of the same ones.
+
+    References
+    ----------
+    Rubin, The Bayesian bootstrap, Annals of Statistics 9, 1981. Owen and Eckles, Bootstrapping data arrays of arbitrary order, Annals of
+    Applied Statistics 6, 2012.
+    """
+    weights = np.stack([_image_weight(image, resamples) for image in images], axis=1)
+    found: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return found
+
+
+@lru_cache(maxsize=2**14)
+def _image_weight(image: int, resamples: int) -> Floats:
+    return np.concatenate([[1.0], np.random.default_rng([0, image]).exponential(size=resamples)])
 
 
 def ranks_of(means: ArrayLike) -> Floats:

@@ -82,7 +82,7 @@ def agreement(study: Study) -> list[dict[str, Any]]:
             matrix = matrix.combine_first(matrix.T)
         names = [name for name in metrics if name in matrix.index]
         if len(names) > 1:
-            values = matrix.reindex(index=pd.Index(names), columns=pd.Index(names)).to_numpy(dtype=float)
+            values = matrix.reindex(index=pd.Index(names), columns=pd.Index(names)).to_numpy(dtype=float, copy=True)
             np.fill_diagonal(values, 1.0)
             rows = [[None if np.isnan(one) else round(100 * float(one)) for one in row] for row in values]
             found.append({"title": list(title), "metrics": [metrics.index(name) for name in names], "rows": rows})
