@@ -77,3 +77,16 @@ def test_a_damaged_image_or_a_full_disk_leaves_nothing_decoded(many, monkeypatch
     with pytest.raises(ConfigurationError, match=r"3\.png: expected an image"):
         found.load()
     assert not {path.suffix for path in kept.iterdir()} & {".part"}
+
+
+@pytest.mark.parametrize("left", [0, 40, 300])
+def test_a_damaged_file_is_decoded_again(many, caplog, left):
+    found, kept = many
+    before = found.load().test.images.clone()
+    for path in kept.glob("*.npy"):
+        os.truncate(path, left)
+    assert torch.equal(found.load().test.images, before)
+    assert "is damaged" in caplog.text
+    caplog.clear()
+    assert torch.equal(found.load().test.images, before)
+    assert not caplog.text

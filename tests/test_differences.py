@@ -59,11 +59,14 @@ def test_a_number_moved_if_the_intervals_do_not_overlap(tmp_path):
     assert states(differences(after, before)) == states(found)
 
 
-@pytest.mark.parametrize(("to", "state"), [(4.6e-7, "within"), (8.9e-7 + 2e-6, "moved")])
-def test_what_float32_leaves_of_a_zero_is_no_move(tmp_path, to, state):
+@pytest.mark.parametrize(
+    ("family", "to", "state"),
+    [("axiomatic", 4.6e-7, "within"), ("axiomatic", 8.9e-7 + 2e-6, "moved"), ("faithfulness", 4.6e-7, "moved")],
+)
+def test_what_float32_leaves_of_a_zero_is_no_move(tmp_path, family, to, state):
     before, after = folder(tmp_path / "a"), folder(tmp_path / "b")
     for path, value in ((before, 8.9e-7), (after, to)):
-        table = pd.read_csv(path / "table.csv")
+        table = pd.read_csv(path / "table.csv").assign(metric_family=family)
         table.loc[0, ["mean", "low", "high"]] = value, value - 1e-8, value + 1e-8
         table.to_csv(path / "table.csv", index=False)
     assert states(differences(before, after)) == {"gradient": state, "lime": "within", "random": "within"}

@@ -287,3 +287,11 @@ def test_the_package_imports_without_torch():
 
     code = "import sys, xaibench; assert 'torch' not in sys.modules; assert not hasattr(xaibench, 'nothing'); xaibench.evaluate"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_table_of_nothing_has_its_columns(network, digits):
+    images, labels = digits.test.images[:4], digits.test.labels[:4]
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    found = xaibench.evaluate(flat, images, labels, explainers=["grad_cam"], metrics=["deletion"])
+    assert found.query("score == 'value'").empty
+    assert "no 2D convolution" in found.attrs["skipped"]["grad_cam", "deletion"]

@@ -27,7 +27,7 @@ OTHER = {"a": 2.0, "b": 1.0, "c": 4.0, "d": 3.0}
 @pytest.mark.parametrize("lacking", [(0,), (59, 0)])
 def test_metrics_that_lack_an_image_agree_with_themselves(lacking):
     """In each replicate the images that both have are the same ones."""
-    one = scored("q0", {name: 0.3 * place for place, name in enumerate("abcdefgh")}, images=60, noise=6.0)
+    one = scored("q0", {name: 0.3 * place for place, name in enumerate("abcdefgh")}, images=60, noise=3.0)
     table = [one]
     for place, image in enumerate(lacking, 1):
         values = {name: part.copy() for name, part in one.by_explainer.items()}
@@ -35,8 +35,8 @@ def test_metrics_that_lack_an_image_agree_with_themselves(lacking):
             part[image] = np.nan
         table.append(replace(one, metric=f"q{place}", by_explainer=values))
     found = metric_agreement(table)
-    assert found.loc[found["kind"] == "spearman", "low"].min() > 0.7  # of images that are not the same: .5
-    assert found.loc[found["kind"] == "W", "low"].min() > 0.9
+    assert found.loc[found["kind"] == "spearman", "low"].min() > 0.8
+    assert found.loc[found["kind"] == "W", "low"].min() > 0.8
 
 
 def test_the_correlation_is_spearmans_and_directions_do_not_matter():

@@ -24,7 +24,7 @@ def accuracy(results: Results, reference: dict[str, Any]) -> pd.DataFrame:
         rows.append(
             names
             | {"parameters": parameters, "seeds": found.seeds, "images": int(found.images)}
-            | {"accuracy": float(found.mean), "low": float(found.low), "high": float(found.high)}
+            | {"accuracy": float(found.mean), "low": max(0.0, float(found.low)), "high": min(1.0, float(found.high))}
             | {"lowest_seed": float(np.mean(right, axis=1).min()), "highest_seed": float(np.mean(right, axis=1).max())}
             | {"validation_accuracy": float(np.mean(validation)), "reference": given, "note": found.note}
         )

@@ -24,31 +24,30 @@ TOLERANCE = 1e-5
 """Relative difference between the ends of intervals that counts as none: that of thread counts and machines."""
 
 ROUNDING = 2.0**-19
-"""Absolute difference of scores that counts as none: what float32 leaves of a zero, as in completeness errors."""
+"""Absolute difference that counts as none of a score by an axiom, such as completeness: what float32 leaves of a zero."""
 
 NAMES = ("dataset", "model", "trainer", "explainer", "metric", "score", "topic", "claim")
 STATES = ("moved", "vanished", "appeared", "within")
 HEADS = ("file", "number", "before", "after", "half-widths", "state", "verdict")
 
 CAPTION = (
-    "Moved: the 95 % intervals do not overlap, of scores beyond rounding (2e-6). "
+    "Moved: the 95 % intervals do not overlap, of errors against an axiom beyond rounding (2e-6). "
     "Half-widths: how far the number went, in half-widths of both intervals together."
 )
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file with numbers: what names a row, which column is the number, which the verdict, and what differences count as none."""
+    """A file with numbers: what names a row, which column is the number, and which the verdict."""
 
     file: str
     keys: tuple[str, ...]
     value: str
     verdict: str = ""
-    rounding: float = 0.0
 
 
 SOURCES = (
-    Source("table.csv", tuple(KEYS), "mean", rounding=ROUNDING),
+    Source("table.csv", tuple(KEYS), "mean"),
     Source("claims.csv", ("topic", "dataset", "model", "explainer", "claim"), "value", "holds"),
     Source("classifiers.csv", ("dataset", "model", "trainer"), "accuracy", "reached"),
 )
@@ -148,7 +147,8 @@ def _rows(
     """What became of each number of a file."""
     for names in {**before, **after}:
         first, second = (_interval(rows.get(names), source.value) for rows in (before, after))
-        state, size = _moved(first, second, source.rounding)
+        axiomatic = any(rows[names].get("metric_family") == "axiomatic" for rows in (before, after) if names in rows)
+        state, size = _moved(first, second, ROUNDING if axiomatic else 0.0)
         verdicts = [str(rows[names][source.verdict]) for rows in (before, after) if source.verdict in rows.get(names, ())]
         yield {
             "file": source.file,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from xaibench.component import UserError
 
@@ -16,6 +20,15 @@ CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 class StoreError(UserError):
     """Results cannot be kept; the message says why, and what to do."""
+
+
+def save_arrays(arrays: Mapping[str, NDArray[Any]], path: Path, about: Mapping[str, Any]) -> None:
+    """Write arrays, and what is known about them, as a safetensors file that others may read as far as the umask allows it."""
+    import safetensors.numpy
+
+    safetensors.numpy.save_file(dict(arrays), path, metadata={"about": json.dumps(about, sort_keys=True)})
+    os.umask(mask := os.umask(0))
+    path.chmod(0o666 & ~mask)  # safetensors makes its file for its owner alone
 
 
 @contextlib.contextmanager

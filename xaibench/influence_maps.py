@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
+from xaibench.disk import save_arrays
 from xaibench.figures.influence import heat_maps
 from xaibench.influence.reads import SCORES
 from xaibench.longtable import Results
@@ -39,14 +39,14 @@ def save(results: Results, path: Path) -> None:
     for name, members in groups.items():
         tensors |= {f"{name}/{key}": value for key, value in _combined(members).items()}
     if tensors:
-        safetensors.numpy.save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True)})
+        save_arrays(tensors, path, about)
 
 
 def alone(tensors: Mapping[str, Any], name: str, classes: Sequence[str], folder: Path) -> Path:
     """The file of one analysis that belongs to no study, such as of a file of predictions."""
     facts = {"dataset": name, "model": "", "influence": "", "classes": list(classes), "seeds": [0]}
     arrays = {f"{name}/{key}": value for key, value in _combined([tensors]).items()}
-    safetensors.numpy.save_file(arrays, folder / FILE, metadata={"about": json.dumps({name: facts})})
+    save_arrays(arrays, folder / FILE, {name: facts})
     return folder / FILE
 
 

@@ -22,6 +22,11 @@ from xaibench.stats import crossed_interval
 from xaibench.store import Artifact, Store
 
 PARTS = ("dataset", "model", "trainer", "explain_on", "explainer", "metric")
+COLUMNS = (
+    *("metric_version", "draw", "seed", "index", "target", "label", "predicted", "score", "value", "flag"),
+    *("dataset", "model", "trainer", "explainer", "metric", "family", "metric_family", "higher_is_better"),
+)
+"""Of the long table; the components' fields follow."""
 Parts = tuple[Entry[Any], ...]
 _parts = operator.attrgetter(*PARTS)
 
@@ -84,7 +89,7 @@ class Results:
     @cached_property
     def _scores(self) -> pd.DataFrame:
         if not self.found:
-            return pd.DataFrame()
+            return pd.DataFrame(columns=list(COLUMNS))
         numbers = {parts: number for number, parts in enumerate(dict.fromkeys(_parts(cell) for cell, _ in self.found))}
         names = sorted({name for _, artifact in self.found for name in artifact.group("values")})
         scores = {name: number for number, name in enumerate(names)}

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from xaibench.component import Component, NonNegativeInt, PositiveInt
+from xaibench.disk import save_arrays
 from xaibench.explaining import FLAGS
 from xaibench.figures import maps
 from xaibench.figures.counterfactuals import counterfactuals
@@ -126,7 +126,7 @@ def save(results: Results, pictures: Mapping[str, Picture], path: Path) -> None:
             }
         about[name]["explainers"][label] = cell.explainer.name
     if tensors:
-        safetensors.numpy.save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True)})
+        save_arrays(tensors, path, about)
 
 
 def draw(path: Path, without: set[str]) -> None:

@@ -50,7 +50,7 @@ def publish(
     claims: tuple[Claim, ...] = (),
     pictures: Mapping[str, Picture] | None = None,
 ) -> pd.DataFrame:
-    """Write a study's data, then its tables and figures.
+    """Write a study's data, then its tables and figures; what an earlier run wrote there and this one does not is removed.
 
     Parameters
     ----------
@@ -75,6 +75,9 @@ def publish(
         The checked claims.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for name in _noted(folder).get("files", []):
+        (folder / name).unlink(missing_ok=True)
+    before = _times(folder)
     scores = results.scores()
     if len(scores):
         _to_parquet(scores, folder / SCORES)
@@ -103,8 +106,9 @@ def publish(
     checked = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
     if claims:
         checked.to_csv(folder / CLAIMS, index=False, float_format="%.6g")
-    (folder / PROVENANCE).write_text(json.dumps(_provenance(results) | {"figures": list(figures)}, indent=1))
     draw(folder, (*figures, "pictures"))
+    written = sorted(name for name, time in _times(folder).items() if before.get(name) != time)
+    (folder / PROVENANCE).write_text(json.dumps(_provenance(results) | {"figures": list(figures), "files": written}, indent=1))
     return checked
 
 
@@ -150,9 +154,21 @@ def draw(folder: Path, figures: tuple[str, ...]) -> pd.DataFrame | None:
 
 
 def drawn(folder: Path, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The figures that a study's folder was written with; all that are known, where that was not noted."""
-    noted = json.loads((folder / PROVENANCE).read_text(encoding="utf-8")).get("figures")
-    return known if noted is None else (*noted, "pictures")
+    """The figures that a study's folder was written with; where that was not noted, those that are there."""
+    there = {path.stem for path in folder.iterdir() if path.suffix in (".png", ".md")}
+    noted = _noted(folder).get("figures", [name for name in known if any(stem.startswith(name) for stem in there)])
+    return (*noted, "pictures")
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    """What the folder's provenance says, if it has one."""
+    path = folder / PROVENANCE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _times(folder: Path) -> dict[str, int]:
+    """When each file but the provenance was changed."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file() and path.name != PROVENANCE}
 
 
 def load_claims(folder: Path) -> pd.DataFrame:

@@ -83,7 +83,8 @@ class Stages:
         def compute() -> Artifact:
             special = training.alteration or training.procedure
             how = (f" ({type(special).__name__})" if special else "") + ("" if training.only is None else f" (class {training.only})")
-            log.info("training %s on %s, seed %d%s", type(training.model).__name__, type(training.dataset).__name__, training.seed, how)
+            doing = "taking the given weights of" if training.model.fixed and training.origin is None else "training"
+            log.info("%s %s on %s, seed %d%s", doing, type(training.model).__name__, type(training.dataset).__name__, training.seed, how)
             with measure() as cost:
                 trained = self._trained(training)
             weights = {f"weights.{name}": value for name, value in trained.weights.items()}

@@ -114,6 +114,8 @@ def test_a_failed_metric_is_told_again_by_the_next_run(bench, out_of_tree):
         assert outcome.status == 1
         assert f"{done}, 0 skipped, 1 failed of 2 cells" in outcome.out
         assert "failed 1 x RuntimeError: the sky fell" in outcome.out
+    told = bench("plan", *out_of_tree.flags, "explainer=gradient", "metric=failing,sparseness").out
+    assert "failed 1: RuntimeError: the sky fell; retry=failed tries again" in told
 
 
 def test_a_mended_explainer_is_computed_and_its_record_removed(bench, out_of_tree):

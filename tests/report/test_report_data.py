@@ -253,3 +253,13 @@ def test_the_same_metric_on_other_networks_is_apart(tmp_path):
     folder = make(tmp_path / "study", long)
     write(aggregate(long), folder)
     assert [(board["title"], len(board["rows"])) for board in boards(study(folder))] == [(["digits", "cnn"], 4), (["digits", "mlp"], 2)]
+
+
+def test_where_no_explainer_beats_the_controls_none_is_named(tmp_path):
+    names = {f"e{place}": "gradient" for place in range(8)} | {"random": "control"}
+    long = scores(names, METRICS)
+    long["value"] = long.groupby(["metric", "index", "seed"])["value"].transform("mean")
+    found = study(make(tmp_path / "study", long, names))
+    told = " ".join(text for texts in summary(found, leaders(found), []).values() for text in texts)
+    assert "no explainer is significantly better than the best control by any metric" in told
+    assert "most often" not in told

@@ -73,6 +73,7 @@ def composed(request: Request) -> tuple[Grid, Settings]:
     ConfigurationError
         If any part of it cannot be: with the field, its value and what was expected.
     """
+    _check_matches(request)
     packages = [line for group in GROUPS for line in request.lines(group, f"entries.{group}")]
     config = request.compose([*request.fixed(), *packages])
     parts = {group: _entries(request.choices[group], config, f"entries.{group}") for group in GROUPS}
@@ -95,6 +96,15 @@ def composed(request: Request) -> tuple[Grid, Settings]:
     if grid.budget is not None and len(grid.explain_on) > 1:
         raise ConfigurationError("explain_on: expected one choice of images where there is a budget, which shortens it, got several")
     return grid, settings(config)
+
+
+def _check_matches(request: Request) -> None:
+    """A sweep over the options of a group that match nothing is a mistake, and no empty grid."""
+    for group in GROUPS:
+        asked = [item for item in request.overrides if item.key_or_group == group and item.is_sweep_override()]
+        if asked and not request.choices[group]:
+            known = ", ".join(request.options(group))
+            raise ConfigurationError(f"{asked[-1].input_line}: expected at least one match; there is {known}")
 
 
 def of_job(config: DictConfig, choices: dict[str, str]) -> tuple[Grid, Settings]:

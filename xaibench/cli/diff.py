@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   xaibench diff results/quickstart /tmp/again/quickstart --format md
 
 A and B are studies in results/, folders, or STUDY@COMMIT. Compared are the rows of table.csv, claims.csv and classifiers.csv: a number
-moved if its 95 % intervals in A and B do not overlap, of scores beyond rounding (2e-6)."""
+moved if its 95 % intervals in A and B do not overlap, of errors against an axiom beyond rounding (2e-6)."""
 
 FILES = ("table.csv", "claims.csv", "classifiers.csv", "provenance.json")
 LONGEST = 50

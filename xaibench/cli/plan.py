@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     cells = plan(grid, store)
     console = Console(width=None if Console().is_terminal else 140)
     console.print(summary(grid, cells, store))
-    for text in lines(cells):
+    for text in [*lines(cells), *failures(cells)]:
         console.print(text, highlight=False)
     if options.measure or options.rates:
         for part in costs(grid, cells, store, options, settings.runtime):
@@ -116,6 +116,12 @@ def lines(cells: list[Planned]) -> list[str]:
         told = [f"{', '.join(metrics)} of {', '.join(explainers)}" for explainers, metrics in whose(members).items()]
         found.append(f"skipped {len(members)}: {'; '.join(told)}: {reason}")
     return found
+
+
+def failures(cells: list[Planned]) -> list[str]:
+    """How many cells failed before and why, a line for each reason."""
+    found = Counter(item.reason for item in cells if item.status == "failed")
+    return [f"failed {number}: {reason}; retry=failed tries again" for reason, number in found.items()]
 
 
 def summary(grid: Grid, cells: list[Planned], store: Store) -> Table:

@@ -46,16 +46,30 @@ def decoded(files: Sequence[Path], read: Callable[[Path], Tensor], shape: tuple[
     import pooch
 
     path = Path(pooch.os_cache("xaibench")) / "decoded" / f"{known_by}.npy"
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(path.with_suffix(".lock")):
-                if not path.exists():
-                    _write(path, files, read, shape)
-        except OSError as error:
-            told = f"{path.parent}: {error.strerror}; expected room for {len(files):,} decoded images, {size / 1e9:.3g} GB"
-            raise ConfigurationError(f"{told} (XDG_CACHE_HOME chooses another place)") from error
-    return torch.from_numpy(np.load(path, mmap_mode="c"))
+    if (found := _mapped(path)) is not None:
+        return found
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if (found := _mapped(path)) is None:
+                _write(path, files, read, shape)
+                found = _mapped(path)
+    except OSError as error:
+        told = f"{path.parent}: {error.strerror}; expected room for {len(files):,} decoded images, {size / 1e9:.3g} GB"
+        raise ConfigurationError(f"{told} (XDG_CACHE_HOME chooses another place)") from error
+    assert found is not None
+    return found
+
+
+def _mapped(path: Path) -> Tensor | None:
+    """What was decoded before; None where there is nothing, or a file that is not whole."""
+    try:
+        return torch.from_numpy(np.load(path, mmap_mode="c"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError) as error:
+        log.warning("%s is damaged (%s): the images are decoded again", path, error)
+        return None
 
 
 def _write(path: Path, files: Sequence[Path], read: Callable[[Path], Tensor], shape: tuple[int, int, int]) -> None:

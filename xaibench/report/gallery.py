@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
+from xaibench.disk import save_arrays
 from xaibench.longtable import Results
 from xaibench.pictures import first_explanations
 from xaibench.report import sprites
@@ -71,7 +71,7 @@ def save(results: Results, path: Path) -> None:
             tensors[f"{name}/images"] = images.numpy()
             about[name] = _about(index, targets[rows], results.prediction(cell.training), dataset.classes)
     if tensors:
-        safetensors.numpy.save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True)})
+        save_arrays(tensors, path, about)
 
 
 def load(folder: Path) -> list[Gallery]:

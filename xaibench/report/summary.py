@@ -109,6 +109,10 @@ def _ahead(found: pd.DataFrame) -> list[str]:
         return []
     models = sorted(hardest["model"].unique())
     where = f", on {listed(models)}," if len(models) < found["model"].nunique() else ""
+    if known["better"].max() == 0:
+        return [f"In {family}{where} no explainer is significantly better than the best control by any metric."]
+    if known["better"].nunique() == 1:
+        return []
     text = f"In {family}{where} {listed(told[:FEW])} of metrics and classifiers are most often significantly better than the best control"
     return [f"{text}; least often {listed(told[-FEW:])}."]
 
