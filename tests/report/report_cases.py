@@ -136,7 +136,8 @@ def gallery(folder: Path, names: list[str], explainers, images: int, side: int) 
         tensors[f"{name}/images"] = draw.integers(0, 256, (images, 1, side, side), dtype=np.uint8)
         for explainer in explainers:
             tensors[f"{name}/{explainer}"] = sprites.quantized(draw.normal(size=(images, 1, side, side)))
-        tensors[f"{name}/{next(iter(explainers))}"][1] = 0  # of the first explainer for the second image
+        first = tensors[f"{name}/{next(iter(explainers))}"]
+        first[1], first[2] = 0, sprites.UNDEFINED
         labels = [row % 3 for row in range(images)]
         facts = {"index": list(range(images)), "targets": [[label] for label in labels], "labels": labels, "predicted": [0] * images}
         about[name] = facts | {"probability": [0.9] * images, "classes": list(CLASSES)}

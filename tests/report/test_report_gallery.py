@@ -59,7 +59,7 @@ def test_a_gallery_becomes_coarser_then_shorter_to_fit(tmp_path):
         found, told = fitted(loaded, budget)
         sizes.append(len(json.dumps(found)))
         assert len(found[0]["index"]) == images, (budget, told)
-        assert found[0]["zero"] == {name: [1] if name == next(iter(EXPLAINERS)) else [] for name in EXPLAINERS}
+        assert found[0]["blank"] == {name: {1: "zero", 2: "undefined"} if name == next(iter(EXPLAINERS)) else {} for name in EXPLAINERS}
         assert told == f"{levels} levels of color, {'all' if images == 100 else f'the first {images} of 100'} images"
         assert sum(map(len, found[0]["maps"].values())) <= budget
     assert sizes == sorted(sizes, reverse=True)

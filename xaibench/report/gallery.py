@@ -115,17 +115,23 @@ def _sprites(galleries: list[Gallery], levels: int, budget: int) -> list[dict[st
     found = []
     for one in galleries:
         height, width = one.images.shape[-2:]
-        images, drawn, zero = sprites.color(one.images), {}, {}
+        images, drawn, blank = sprites.color(one.images), {}, {}
         budget -= len(images)
         for label, values in one.maps.items():
             each = values.reshape(-1, height, width)
-            drawn[label], zero[label] = sprites.signed(each, levels), np.flatnonzero(~each.any(axis=(1, 2))).tolist()
+            drawn[label], blank[label] = sprites.signed(each, levels), _blank(each)
             budget -= len(drawn[label])
             if budget < 0:
                 return None
         size = {"size": [width, height], "columns": sprites.COLUMNS}
-        found.append({"name": one.name, **size, "images": images, "maps": drawn, "zero": zero, **one.about})
+        found.append({"name": one.name, **size, "images": images, "maps": drawn, "blank": blank, **one.about})
     return found
+
+
+def _blank(maps: NDArray[np.int8]) -> dict[int, str]:
+    """By position, what a map (H, W) is everywhere that shows nothing."""
+    found = dict.fromkeys(np.flatnonzero(~maps.any(axis=(1, 2))).tolist(), "zero")
+    return found | dict.fromkeys(np.flatnonzero((maps == sprites.UNDEFINED).all(axis=(1, 2))).tolist(), "undefined")
 
 
 def _map(values: NDArray[Any]) -> NDArray[np.int8]:

@@ -37,7 +37,8 @@ function targetColumn(one, row) {
 function mapOf(one, row, name) {
   const column = targetColumn(one, row), place = row * one.targets[row].length + column, label = `${name}, image ${one.index[row]}`;
   if (column < 0) return el("span", { class: "tile none" }, "–");
-  if (one.zero[name]?.includes(place)) return el("span", { class: "tile none", role: "img", "aria-label": `${label}: zero everywhere` }, "zero");
+  const blank = one.blank[name][place];
+  if (blank) return el("span", { class: "tile none", role: "img", "aria-label": `${label}: ${blank} everywhere` }, blank);
   return tile(one.maps[name], place, one, label);
 }
 
