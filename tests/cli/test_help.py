@@ -121,3 +121,10 @@ def test_table_draws_a_study_again_from_its_folder(bench: Bench, capsys):
     assert again.keys() >= kept.keys()
     assert say(capsys, "table", "sweep", "--results", str(bench.results), "--score", "tied", "--no-figures") != found
     assert main(["table", "sweep", "--results", str(bench.results), "--score", "none"]) == 2
+
+
+def test_help_for_what_cannot_be_composed_is_one_line(tmp_path):
+    outcome = Bench(tmp_path).typed("run", "--help", "model.weights=a,b")
+    assert outcome.status == 2
+    assert outcome.err.startswith("error: Ambiguous value for argument 'model.weights=a,b'")
+    assert "Traceback" not in outcome.err

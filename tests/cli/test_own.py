@@ -593,6 +593,8 @@ def explained(trained, tmp_path):
 
 def test_classes_have_names_in_what_is_told(explained):
     assert "1 explanations of class drei in" in explained("--classes", "null,eins,zwei,drei,vier,fünf,sechs,sieben,acht,neun").out
+    named = explained("--classes", "null,eins,zwei,drei,vier,fünf,sechs,sieben,acht,neun", "--class", "sechs")
+    assert "1 explanations of class sechs in" in named.out
 
 
 def test_a_network_that_cannot_be_traced_is_explained_as_it_is(explained):

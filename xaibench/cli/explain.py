@@ -45,10 +45,8 @@ def main(argv: list[str]) -> int:
     network, image, names = made.network(), _read(options, [options.image]), options.explainers or _usual()
     plain = prepared(network, options.channels, mean, std, rewrite=False)
     probabilities = checking.logits(plain, image, f"--target {options.target}").softmax(1)[0]
-    target = int(probabilities.argmax()) if options.explained is None else options.explained
     classes = _classes(options, len(probabilities))
-    if not 0 <= target < len(classes):
-        raise ConfigurationError(f"--class {target}: expected a class below {len(classes)}")
+    target = int(probabilities.argmax()) if options.explained is None else _place(options.explained, classes)
     absent = _absent(options, image)
     every = evaluation.explanations(network, image, names, (absent, [0] * len(absent)), [target], mean, std, options.rewrite)
     console = Console(stderr=True)
@@ -80,7 +78,7 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--channels", type=int, choices=(1, 3), default=3)
     parser.add_argument("--mean", type=float, nargs="+", default=[0.0], help="what the network expects to be subtracted from [0, 1]")
     parser.add_argument("--std", type=float, nargs="+", default=[1.0], help="and to divide by")
-    parser.add_argument("--class", type=int, dest="explained", help="the class to explain (default: the predicted one)")
+    parser.add_argument("--class", dest="explained", help="the class to explain, its name or number (default: the predicted one)")
     parser.add_argument("--explainers", nargs="+", help="names, as `xaibench list explainers` has them (default: nearly all)")
     parser.add_argument("--classes", help="the classes' names, in the order of the outputs: cat,dog,...")
     parser.add_argument(
@@ -100,6 +98,13 @@ def _usual() -> list[str]:
     from xaibench.configuration import conf_folder
 
     return sorted(path.stem for path in (conf_folder() / "explainer").glob("*.yaml") if path.stem not in SPECIAL)
+
+
+def _place(asked: str, classes: list[str]) -> int:
+    places = {str(place): place for place in range(len(classes))} | {name: place for place, name in enumerate(classes)}
+    if asked not in places:
+        raise ConfigurationError(f"--class {asked}: expected a class below {len(classes)}, or one of {', '.join(classes)}")
+    return places[asked]
 
 
 def _classes(options: argparse.Namespace, count: int) -> list[str]:

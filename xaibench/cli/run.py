@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from hydra.errors import HydraException
+
 from xaibench.cli.request import Request
+from xaibench.component import ConfigurationError
 
 
 def main(argv: list[str]) -> int:
@@ -34,5 +37,7 @@ def _inform(request: Request) -> None:
             app.show_info(flags.info, "config", overrides)
         else:
             app.shell_completion("config", flags.overrides)
+    except HydraException as error:
+        raise ConfigurationError(str(error).replace("\n", "; ")) from error
     finally:
         GlobalHydra.instance().clear()
