@@ -74,7 +74,7 @@ def recovery(scores: Floats) -> Floats:
     first, second = np.triu_indices(scores.shape[1], k=1)
     signs = np.sign(scores[:, first] - scores[:, second])
     distinct = np.abs(signs).sum(axis=1)
-    return np.where(distinct > 0, signs.sum(axis=1) / np.sqrt(np.maximum(distinct, 1) * len(first)), 0.0)
+    return np.divide(signs.sum(axis=1), np.sqrt(distinct * len(first)), where=distinct > 0, out=np.zeros(len(scores)))
 
 
 def _crossed(values: pd.Series) -> Interval:
