@@ -1,5 +1,6 @@
 """Metrics that correlate attributions with what removing subsets of pixels does: closed forms, and loops with scipy."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -252,6 +253,17 @@ def test_scale_changes_nothing_and_constants_have_no_correlation(metric):
 def test_changes_that_float32_does_not_resolve_are_none():
     before, after = torch.tensor([[[8.0]]]), torch.tensor([[[8.0, 8.0 + 2e-6, 8.0 - 2e-6, 7.99, 4.0]]])
     assert changes(before, after)[0, 0].tolist() == [0, 0, 0, pytest.approx(0.01, rel=1e-4), 4]
+
+
+def test_changes_of_probabilities_are_resolved_near_0_and_near_1():
+    log_odds = torch.tensor([[[36.0]], [[-36.0]], [[0.0]], [[-2.0]]]), torch.tensor([[[35.75]], [[-36.25]], [[-36.0]], [[36.0]]])
+    small = math.exp(-35.75) - math.exp(-36)
+    expected = [small, small * math.exp(-0.25), 0.5, -1 / (1 + math.exp(-2))]
+    assert output_changes(*log_odds, "probability").flatten().tolist() == pytest.approx(expected, rel=1e-12, abs=0)
+    swapped = output_changes(log_odds[1], log_odds[0], "probability").flatten().tolist()
+    assert swapped == pytest.approx([-change for change in expected], rel=1e-12, abs=0)
+    same = torch.tensor([[[36.0]]])
+    assert output_changes(same, same * (1 + 1e-7), "probability").item() == 0
 
 
 def test_regions_that_differ_between_images_are_refused():

@@ -37,5 +37,7 @@ def output_changes(before: Tensor, after: Tensor, output: Read) -> Tensor:
     found = changes(before, after)
     if output != "probability":
         return found
-    difference = torch.sigmoid(before.to(torch.float64)) - torch.sigmoid(after.to(torch.float64))
-    return torch.where(found == 0, 0.0, difference)
+    before, after = before.to(torch.float64), after.to(torch.float64)
+    # near 1 the difference of what is missing to 1: float64 too rounds probabilities of log-odds above 37 to 1
+    near_one = torch.sigmoid(-after) - torch.sigmoid(-before)
+    return torch.where(found == 0, 0.0, torch.where(before > 0, near_one, torch.sigmoid(before) - torch.sigmoid(after)))
