@@ -228,6 +228,46 @@ def test_a_certain_classifier_is_explained_completely_and_in_bounds(output):
     assert (found.values.abs() <= 2 * largest + 1e-6).all()
 
 
+def steep(*changes: float) -> Problem:
+    """Two logits, whose difference changes by this much from black to each image; it starts below 0 by 0.503 of the most."""
+    model = frozen(nn.Sequential(nn.Flatten(), nn.Linear(len(changes) + 1, 2)))
+    model[1].weight[:] = 0.0
+    model[1].weight[0] = torch.tensor([*changes, 0.0])
+    model[1].bias[:] = torch.tensor([-0.503 * max(changes), 0.0])
+    images = torch.eye(len(changes), len(changes) + 1)[:, None, None]
+    return make_problem(model, images, all_classes(len(changes), 2))
+
+
+@pytest.mark.parametrize("output", ["probability", "log_probability"])
+@pytest.mark.parametrize("change", [60.0, 200.0, 1000.0])
+def test_logits_that_change_much_are_explained_completely(output, change, monkeypatch):
+    problem = steep(change)
+    found = DeepLift(output=output)(problem, RNG)
+    with torch.no_grad():
+        ends = (problem.classifier(inputs).double() for inputs in (problem.images, torch.zeros_like(problem.images)))
+        ours, theirs = (logits.softmax(1) if output == "probability" else logits.log_softmax(1) for logits in ends)
+    assert_close(found.total.double(), ours - theirs, rtol=1e-5, atol=1e-5)
+    assert_close(found.values.sum((2, 3, 4)).double(), ours - theirs, rtol=2e-6, atol=1e-4)
+    monkeypatch.setattr(rescale, "MOST_PANELS", 1)
+    assert (DeepLift(output=output)(problem, RNG).values.sum((2, 3, 4)) - found.total).abs().max() > 1.5e-4
+
+
+@pytest.mark.parametrize("output", ["probability", "log_probability"])
+def test_neighbors_whose_logits_change_more_are_only_another_rounding(output):
+    problem = steep(5.0, 12.0, 1000.0)
+    problem.classifier[1].bias[:] = torch.tensor([-3.0, 0.0])
+    found = DeepLift(output=output)(problem, RNG).values
+    for row in range(3):
+        alone = DeepLift(output=output)(problem.take(torch.tensor([row])), RNG).values
+        assert_close(found[row : row + 1], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_logits_without_end_or_that_are_none_have_an_end():
+    for change in (1e9, torch.inf, torch.nan):
+        starts = rescale._starts(torch.tensor([[change, 0.0]]), torch.zeros(1, 2), torch.tensor([[0, 1]]), "probability")
+        assert starts.shape == (1, 2, 2)
+
+
 def test_nothing_is_divided_by_zero_where_image_and_baseline_agree():
     problem = network(nn.ReLU())
     for output in ("logit", "probability"):
