@@ -176,5 +176,11 @@ def test_what_is_drawn_or_needs_a_background_says_so():
             operator(problem.images, nothing, problem)
         assert "draws what a removed pixel becomes" in several_draws(operator, problem)
     without = replace(problem, background=problem.background[:0])
-    for operator in (Marginal(), NoisyLinear(), Inpainting()):
-        assert "needs background images" in operator.unsupported(without)
+    for operator in ALL:
+        needed = type(operator) in (DatasetMean, TrainingMean, Marginal, NoisyLinear, Inpainting)
+        assert operator.uses_background == needed
+        reason = f"{type(operator).__name__} needs background images, and there are none"
+        assert operator.unsupported(without) == (reason if needed else None)
+        if not needed:
+            zero = torch.zeros(3, dtype=torch.int64)
+            assert operator.prepared(without, RNG)(torch.arange(3), nothing, zero).isfinite().all()

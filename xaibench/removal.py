@@ -27,17 +27,16 @@ class Removal(Component):
 
     Attributes
     ----------
-    local
-        Of the class: whether what a removed pixel becomes does not depend on which others are removed.
-    random
-        Whether it draws: then it is called only through `prepared`.
+    local, uses_background
+        Of the class: whether what a removed pixel becomes does not depend on which others are removed, and whether on the background.
     """
 
     local: ClassVar[bool] = True
+    uses_background: ClassVar[bool] = False
 
     @property
     def random(self) -> bool:
-        """Whether what a removed pixel becomes is drawn."""
+        """Whether what a removed pixel becomes is drawn: then it is called only through `prepared`."""
         return False
 
     def draws(self, problem: Problem) -> int:
@@ -46,8 +45,8 @@ class Removal(Component):
 
     def unsupported(self, problem: Problem) -> str | None:
         """Why pixels cannot be removed from these images, or None."""
-        some = self.draws(problem) and (self.local or len(problem.background))
-        return None if some else f"{type(self).__name__} needs background images, and there are none"
+        missing = self.uses_background and not len(problem.background)
+        return f"{type(self).__name__} needs background images, and there are none" if missing else None
 
     def prepared(self, problem: Problem, rng: Rng) -> Remove:
         """Removes pixels from images of this problem; an image's pixels become the same in all its copies, if they are drawn."""
@@ -105,6 +104,8 @@ class Inversion(Removal):
 class DatasetMean(Removal):
     """A removed pixel takes the mean of the background over all images and positions, channel by channel."""
 
+    uses_background: ClassVar[bool] = True
+
     def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
         """See `Removal`."""
         return _mixed(images, kept, problem.background.mean(dim=(0, 2, 3))[:, None, None])
@@ -113,6 +114,8 @@ class DatasetMean(Removal):
 @dataclass(frozen=True)
 class TrainingMean(Removal):
     """A removed pixel takes the mean of the background at its position, channel by channel."""
+
+    uses_background: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
         """See `Removal`."""
@@ -136,8 +139,7 @@ class Blur(Removal):
 
     def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
         """See `Removal`."""
-        height, width = images.shape[-2:]
-        blurred = self._weights(height, images) @ images @ self._weights(width, images).T
+        blurred = self._weights(images.shape[2], images) @ images @ self._weights(images.shape[3], images).T
         return _mixed(images, kept, blurred)
 
     def _weights(self, size: int, like: Tensor) -> Tensor:
@@ -162,6 +164,8 @@ class Marginal(Removal):
         If it is called without `draw` though there are several.
     """
 
+    uses_background: ClassVar[bool] = True
+
     samples: PositiveInt = 10
 
     def draws(self, problem: Problem) -> int:
@@ -170,12 +174,9 @@ class Marginal(Removal):
 
     def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
         """See `Removal`."""
-        if draw is None:
-            reason = several_draws(self, problem)
-            if reason:
-                raise ConfigurationError(reason)
-            return _mixed(images, kept, problem.background[0])
-        return _mixed(images, kept, problem.background.index_select(0, draw))
+        if draw is None and (reason := several_draws(self, problem)):
+            raise ConfigurationError(reason)
+        return _mixed(images, kept, problem.background[0] if draw is None else problem.background.index_select(0, draw))
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,7 @@ class NoisyLinear(Drawn):
     """
 
     local: ClassVar[bool] = False
+    uses_background: ClassVar[bool] = True
 
     deviation: NonNegativeFloat = 0.01
 
@@ -277,6 +279,7 @@ class Inpainting(Removal):
     """
 
     local: ClassVar[bool] = False
+    uses_background: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, kept: Tensor, problem: Problem, draw: Tensor | None = None) -> Tensor:
         """See `Removal`."""
