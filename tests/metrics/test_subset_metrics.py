@@ -1,8 +1,10 @@
 """Metrics that correlate attributions with what removing subsets of pixels does: closed forms, and loops with scipy."""
 
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -253,6 +255,13 @@ def test_scale_changes_nothing_and_constants_have_no_correlation(metric):
 def test_changes_that_float32_does_not_resolve_are_none():
     before, after = torch.tensor([[[8.0]]]), torch.tensor([[[8.0, 8.0 + 2e-6, 8.0 - 2e-6, 7.99, 4.0]]])
     assert changes(before, after)[0, 0].tolist() == [0, 0, 0, pytest.approx(0.01, rel=1e-4), 4]
+
+
+def test_docstrings_name_the_share_that_is_none():
+    sources = [path.read_text() for path in Path(subsets.__file__).parent.glob("*.py")]
+    named = [int(power) for source in sources for power in re.findall(r"2\^-(\d+)", source)]
+    assert len(named) >= 7
+    assert {2.0**-power for power in named} == {changes_module.RESOLUTION}
 
 
 def test_changes_of_probabilities_are_resolved_near_0_and_near_1():

@@ -23,7 +23,7 @@ class AverageIncrease(MaskedImageMetric):
     -------
     Scores
         `value`: (B, T), 0 or 1; higher is better. NaN for a map that is constant (for `negative="zero"`: one without a positive value), for
-        one with a NaN or an infinite value, and where the classifier gives a NaN. Log-odds that differ by less than 2^-20 of the larger
+        one with a NaN or an infinite value, and where the classifier gives a NaN. Log-odds that differ by less than 2^-22 of the larger
         are equal.
 
     Raises

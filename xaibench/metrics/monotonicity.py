@@ -27,7 +27,7 @@ class Monotonicity(CurveMetric):
     Scores
         `value`: (B, T), in [0, 1]; higher is better. `monotone`: (B, T), 1 where the output falls at no step, else 0: the definition of the
         paper. `tied`: (B, T), share of pixels whose place in the ranking was drawn. Curve, named as `output`: (B, T, steps + 1), over the
-        fraction put in. NaN where the attributions hold a NaN, or the classifier gives one. A fall below 2^-20 of the curve's largest
+        fraction put in. NaN where the attributions hold a NaN, or the classifier gives one. A fall below 2^-22 of the curve's largest
         value counts as none.
 
     Raises

@@ -29,7 +29,7 @@ class MonotonicityCorrelation(FaithfulnessEstimate):
     -------
     Scores
         `value`: (B, T), in [-1, 1]; higher is better. NaN where all changes are equal, for a map that is constant (if only in magnitude) or
-        holds a NaN, or where the classifier gives one. Changes below 2^-20 of the largest output count as none.
+        holds a NaN, or where the classifier gives one. Changes below 2^-22 of the largest output count as none.
 
     Raises
     ------

@@ -32,7 +32,7 @@ class MuFidelity(FaithfulnessCorrelation):
     -------
     Scores
         `value`: (B, T), in [-1, 1]; higher is better. NaN where all sums or all drops are equal, for a constant map, for a map with a NaN,
-        or where the classifier gives one. Changes below 2^-20 of the largest output count as none.
+        or where the classifier gives one. Changes below 2^-22 of the largest output count as none.
 
     Raises
     ------

@@ -38,7 +38,7 @@ class SensitivityN(SubsetMetric):
     Scores
         `value`: (B, T), mean over n, in [-1, 1]; higher is better, 1 where attributions add up to what removal does for every subset of
         these sizes. `n_<n>`: (B, T), for each n. NaN where for this n (for `value`: any n) all sums or all changes are equal, for a
-        constant map, for a map with a NaN, or where the classifier gives one. Changes below 2^-20 of the largest output count as none.
+        constant map, for a map with a NaN, or where the classifier gives one. Changes below 2^-22 of the largest output count as none.
 
     Raises
     ------
