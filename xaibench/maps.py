@@ -43,3 +43,14 @@ def pool(problem: Problem, attributions: Attributions, pooling: Pooling) -> Tens
     channels = (values.abs() if pooling == "abs_sum" else values).unbind(dim=2)
     # added one by one: the order in which torch.sum adds depends on the layout, and ranks must not
     return functools.reduce(torch.add, channels) + 0.0
+
+
+def finite(attributions: Attributions) -> Tensor:
+    """(B, T), bool: whether a map holds neither a NaN nor an infinite value, in any channel; the largest of the channels may hide one."""
+    return attributions.values.isfinite().flatten(2).all(dim=2)
+
+
+def pool_finite(problem: Problem, attributions: Attributions, pooling: Pooling) -> Tensor:
+    """As `pool`, but NaN everywhere for a map that holds a NaN or an infinite value in any channel."""
+    maps = pool(problem, attributions, pooling)
+    return maps.masked_fill(~finite(attributions)[..., None, None], torch.nan)

@@ -1,6 +1,7 @@
 """Every metric in conf/ where there is little to tell: one class, a classifier that never changes its mind, odd sizes, tiny maps."""
 
 import dataclasses
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -92,6 +93,22 @@ def test_a_map_of_one_pixel_or_of_huge_and_tiny_values(name):
         scores = metric(problem, dataclasses.replace(found, values=values), RNG)
         finite = {key: value for key, value in scores.values.items() if key != "relative"}
         assert not any(value.isinf().any() for value in finite.values())
+
+
+@every_metric
+@pytest.mark.parametrize("end", [torch.inf, -torch.inf])
+def test_a_map_with_an_infinite_value_in_a_channel_has_no_score_where_a_metric_says_so(name, end):
+    """However the channels are taken together, and whatever becomes of negative values."""
+    metric, problem, clean = usual(name, shape=(3, 12, 10))
+    if " infinite" not in (type(metric).__doc__ or ""):
+        return
+    values = clean.values.expand(-1, -1, 3, -1, -1).clone()
+    values[0, 1, 0, 3, 3] = end
+    for pooling in get_args(get_type_hints(type(metric)).get("pooling")) or (None,):
+        chosen = metric if pooling is None else dataclasses.replace(metric, pooling=pooling)
+        found = chosen(problem, dataclasses.replace(clean, values=values), RNG).values["value"]
+        assert found[0, 1].isnan(), pooling
+        assert metric.set_level or not found[1:].isnan().all(), pooling
 
 
 def test_the_checks_notice_infinite_scores():

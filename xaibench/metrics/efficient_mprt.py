@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xaibench.component import PositiveInt
 from xaibench.explaining import declared_passes
-from xaibench.maps import Pooling, pool
+from xaibench.maps import Pooling, pool_finite
 from xaibench.metrics import reexplanation
 from xaibench.metrics.randomization import find, layers, randomized, seeds, times
 from xaibench.problem import Attributions, Explainer, Explanation, Family, Passes, Problem
@@ -92,7 +92,7 @@ class EfficientMprt(Metric):
 
     def _entropy(self, problem: Problem, values: Tensor) -> Tensor:
         """(B, T), float64, nats."""
-        maps = pool(problem, Attributions(values), self.pooling).flatten(2)
+        maps = pool_finite(problem, Attributions(values), self.pooling).flatten(2)
         maps = maps.abs() if self.absolute else maps
         least, most = maps.amin(2, keepdim=True), maps.amax(2, keepdim=True)
         defined = maps.isfinite().all(2, keepdim=True) & (least < most)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xaibench.maps import Pooling, pool
+from xaibench.maps import Pooling, finite, pool
 from xaibench.problem import Explanation, Problem
 from xaibench.scoring import Metric, Scores
 from xaibench.seeding import Rng
@@ -22,9 +22,9 @@ class MapMetric(Metric):
     def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
         """Score every (image, target)."""
         maps = self.pooled(problem, explanation)
-        finite = maps.flatten(2).isfinite().all(dim=2)
+        defined = finite(explanation) & maps.flatten(2).isfinite().all(dim=2)
         found = self.score(maps, problem)
-        return Scores({name: torch.where(finite, value, torch.nan).to(torch.float32) for name, value in found.items()})
+        return Scores({name: torch.where(defined, value, torch.nan).to(torch.float32) for name, value in found.items()})
 
     @abstractmethod
     def pooled(self, problem: Problem, explanation: Explanation) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xaibench import perturb
-from xaibench.maps import Pooling, pool
+from xaibench.maps import Pooling, pool_finite
 from xaibench.metrics.subsets import unaltered
 from xaibench.problem import Explainer, Explanation, Family, Passes, Problem
 from xaibench.removal import Constant, Removal, several_draws
@@ -74,7 +74,7 @@ class MaskedImageMetric(Metric):
 
     def weights(self, problem: Problem, explanation: Explanation) -> Tensor:
         """(B T, 1, H, W), float32, in [0, 1]; NaN for a map that is constant or not finite."""
-        maps = pool(problem, explanation, self.pooling).flatten(0, 1)
+        maps = pool_finite(problem, explanation, self.pooling).flatten(0, 1)
         maps = maps.clamp_min(0) if self.negative == "zero" else maps.abs() if self.negative == "abs" else maps
         smallest, largest = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
         return ((maps - smallest) / (largest - smallest)).to(torch.float32)[:, None]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xaibench import perturb
 from xaibench.component import Fraction, NonNegativeFloat
-from xaibench.maps import Pooling, pool
+from xaibench.maps import Pooling, pool_finite
 from xaibench.perturb import GROUP_VALUES, Read
 from xaibench.problem import Explainer, Explanation, Family, Passes, Problem
 from xaibench.removal import Marginal, Removal
@@ -80,7 +80,7 @@ class NonSensitivity(Metric):
 
     def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
         """Score every (image, target)."""
-        sizes = pool(problem, explanation, self.pooling).abs().flatten(2)
+        sizes = pool_finite(problem, explanation, self.pooling).abs().flatten(2)
         relevant = sizes > self.zero * sizes.amax(dim=2, keepdim=True)
         changes = self._changes(problem, rng)
         influential = changes > self.change

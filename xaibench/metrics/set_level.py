@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaibench import perturb
-from xaibench.maps import Pooling, pool
+from xaibench.maps import Pooling, pool_finite
 from xaibench.problem import Explainer, Explanation, Passes, Problem
 from xaibench.scoring import Metric
 from xaibench.superpixels import Squares, Superpixels
@@ -52,7 +52,7 @@ class SetLevelMetric(Metric):
         """(B, T, R), float64: the regions' mean relevance / the largest absolute one of the map, rounded; 0 for a map that is 0."""
         region = self.superpixels(problem.images).flatten()
         member = torch.nn.functional.one_hot(region).to(torch.float64)
-        means = pool(problem, explanation, self.pooling).flatten(2) @ member / member.sum(dim=0)
+        means = pool_finite(problem, explanation, self.pooling).flatten(2) @ member / member.sum(dim=0)
         largest = means.abs().amax(dim=2, keepdim=True)
         return torch.where(largest == 0, means, (means / largest).round(decimals=DIGITS)) + 0.0
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from xaibench.maps import Pooling, pool
+from xaibench.maps import Pooling, pool_finite
 from xaibench.metrics.correlations import mean_ranks
 from xaibench.problem import Attributions, Explainer, Family, Problem
 from xaibench.scoring import Metric, Requires
@@ -56,7 +56,7 @@ class Comparison(Metric):
 
     def prepared(self, problem: Problem, values: Tensor) -> Tensor:
         """What `compared` takes of attributions (B, T, C or 1, H, W), float64; made once of a map that is compared several times."""
-        maps = pool(problem, Attributions(values), self.pooling)
+        maps = pool_finite(problem, Attributions(values), self.pooling)
         maps = maps.abs() if self.absolute else maps
         if self.similarity == "ssim":
             return scaled(maps)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from xaibench.maps import Pooling, pool
+from xaibench.maps import Pooling, pool_finite
 from xaibench.problem import Explanation, Family, Problem
 from xaibench.scoring import Metric, Scores
 from xaibench.seeding import Rng
@@ -50,7 +50,7 @@ class Sparseness(Metric):
 
     def __call__(self, problem: Problem, explanation: Explanation, rng: Rng) -> Scores:
         """Score every (image, target)."""
-        ascending = pool(problem, explanation, self.pooling).abs().flatten(2).sort(dim=2).values
+        ascending = pool_finite(problem, explanation, self.pooling).abs().flatten(2).sort(dim=2).values
         shares = ascending / ascending.sum(dim=2, keepdim=True)
         pixels = shares.shape[2]
         weights = (pixels - torch.arange(1, pixels + 1, device=shares.device, dtype=shares.dtype) + 0.5) / pixels
