@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -10,8 +10,9 @@ from perturb_cases import RNG, distinct_maps, few, make_problem, outputs, sent
 from xaibench.curves import area, counts, fractions, points, ranking
 from xaibench.problem import Attributions
 from xaibench.removal import Constant, Marginal, TrainingMean, UniformNoise
+from xaibench.seeding import Rng
 from xaibench.superpixels import Pixels as AllPixels
-from xaibench.superpixels import Slic, Squares
+from xaibench.superpixels import Slic, Squares, Superpixels
 
 
 @pytest.mark.parametrize(("height", "width", "steps"), [(28, 28, 28), (28, 28, 10), (8, 8, 28), (3, 3, 2), (3, 5, 4), (2, 2, 4), (1, 1, 1)])
@@ -180,6 +181,27 @@ def test_regions_go_as_a_whole():
     removed = (found == 0).all(dim=(4, 6))
     assert torch.equal(removed, (found == 0).any(dim=4).any(dim=5))
     assert torch.equal(removed.flatten(3).sum(3), torch.arange(5).expand(3, 2, 5))
+
+
+@dataclass(frozen=True)
+class Halves(Superpixels):
+    """Two halves of the first image, six rows of the others."""
+
+    shared = False
+
+    def __call__(self, images):
+        row = torch.arange(6)[None, :, None].expand(len(images), 6, 6)
+        return torch.where((torch.arange(len(images)) == 0)[:, None, None], row // 3, row)
+
+
+def test_regions_that_an_image_does_not_have_come_last_even_behind_one_at_minus_infinity():
+    problem = make_problem(height=6, width=6)
+    for seed in range(20):  # ties are drawn
+        maps = distinct_maps(problem)
+        maps.values[0, :, :, :3] = -torch.inf
+        ranked = ranking(problem, maps, Rng(seed, 0, "test"), superpixels=Halves())
+        assert ranked.rank[0, 0, :, 0].tolist() == [1, 1, 1, 0, 0, 0]
+        assert ranked.tied[0].tolist() == [0.0, 0.0]
 
 
 def test_images_with_different_numbers_of_regions_reach_both_ends():

@@ -81,8 +81,8 @@ def ranking(
     region = superpixels(problem.images).flatten(1).expand(len(maps), -1)
     regions, count = region.amax(1) + 1, int(region.max()) + 1
     values, absent = _means(maps.flatten(2), region, count), torch.arange(count, device=maps.device) >= regions[:, None]
-    # regions that an image does not have come last, whatever the others' relevance
-    values = values.masked_fill(absent[:, None], -torch.inf)
+    # regions that an image does not have come last, whatever the others' relevance, be it -inf
+    values = values.clamp(min=torch.finfo(values.dtype).min).masked_fill(absent[:, None], -torch.inf)
     rank, tied = _ranks(values, _order(problem, count, rng, ties), absent)
     rank = rank.gather(2, region[:, None].expand(-1, rank.shape[1], -1)).reshape(maps.shape)
     return Ranking(rank, regions, count if superpixels.shared else None, torch.where(defined, tied, torch.nan), defined)
