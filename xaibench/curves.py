@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -165,6 +166,7 @@ def curves(
     reads: tuple[Read, ...],
     first: First = "most",
     classes: Tensor | None = None,
+    log_of_mean: bool = False,
 ) -> dict[Read, Tensor]:
     """What is read of the classifier while regions are removed in the order of a ranking.
 
@@ -184,6 +186,8 @@ def curves(
         Whether the `most` or the `least` relevant regions go first.
     classes
         (B, T): the classes it is read of; the targets by default.
+    log_of_mean
+        Whether log-probabilities of several draws become the logarithm of the mean probability, not the mean of the logarithms.
 
     Returns
     -------
@@ -208,8 +212,12 @@ def curves(
             logits = model(remove(row, kept, chunk % draws))
             for what, values in found.items():
                 values[chunk] = read(logits, wanted[pair, None], what)[:, 0]
-    shaped = {what: values.reshape(batch, targets, steps, draws).mean(3) for what, values in found.items()}
-    return {what: torch.where(ranked.defined[..., None], values, torch.nan) for what, values in shaped.items()}
+    means = {}
+    for what, values in found.items():
+        shaped, logs = values.reshape(batch, targets, steps, draws), log_of_mean and what == "log_probability"
+        mean = shaped.logsumexp(3) - math.log(draws) if logs else shaped.mean(3)
+        means[what] = torch.where(ranked.defined[..., None], mean, torch.nan)
+    return means
 
 
 def area(curve: Tensor, axis: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The metrics that are read off removal curves, against closed forms and numbers counted by hand."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from xaibench.metrics.road import Road
 from xaibench.metrics.selectivity import Selectivity
 from xaibench.metrics.sufficiency import Sufficiency
 from xaibench.problem import Attributions, Problem
-from xaibench.removal import Constant
+from xaibench.removal import Constant, Marginal
 from xaibench.superpixels import Patches, Pixels
 
 CONF = Path(__file__).parents[2] / "conf" / "metric"
@@ -143,6 +144,42 @@ def test_minimal_subset_of_a_class_that_is_never_or_always_predicted():
     assert value(MinimalSubset(steps=16), never, attributions) == 10 / 16  # the probability is still found again
     always, _ = bright(half=-1.0)
     assert value(MinimalSubset(output="correct"), always, attributions) == 0.0
+
+
+def test_minimal_subset_of_a_probability_that_float32_takes_for_0():
+    """Log-odds n - 120 of n bright pixels, of six: sigmoid(n - 120) >= 0.3 sigmoid(6 - 120) from n = 4.8."""
+    problem, attributions = bright(count=6, half=120.0)
+    metric = MinimalSubset(removal=Constant(), steps=16, share=0.3)
+    assert value(metric, problem, attributions) == 5 / 16
+    assert value(replace(metric, share=0.9), problem, attributions) == 6 / 16
+    assert value(replace(metric, share=0.0), problem, attributions) == 0
+    curve = metric(problem, attributions, RNG).curves["probability"]
+    assert not curve.any()
+    without = replace(problem, model=nn.Sequential(problem.model, Infinite()))
+    assert math.isnan(value(metric, without, attributions))
+
+
+def test_minimal_subset_averages_probabilities_of_several_draws_and_not_their_logarithms():
+    problem, attributions = bright(count=10, half=6.5)
+    background = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])
+    problem = replace(problem, background=background)
+    drawn = MinimalSubset(removal=Marginal(2), steps=16, share=0.7)
+    scores = drawn(problem, attributions, RNG)
+    curve = scores.curves["probability"][0, 0]
+    # kept n of the ten bright ones first: the draw of zeros leaves n bright, that of ones n + (16 - n) or, beyond ten, the rest
+    bright_ones = [[min(n, 10), 16 - max(n - 10, 0)] for n in range(17)]
+    expected = torch.tensor(bright_ones, dtype=torch.float64).sub(6.5).sigmoid().mean(1)
+    assert torch.allclose(curve.double(), expected, atol=1e-6)
+    assert scores.values["value"].item() == (expected >= 0.7 * expected[-1]).int().argmax().item() / 16
+    logarithms = torch.tensor(bright_ones, dtype=torch.float64).sub(6.5).sigmoid().log().mean(1)
+    assert (logarithms >= math.log(0.7) + logarithms[-1]).int().argmax() != (expected >= 0.7 * expected[-1]).int().argmax()
+
+
+class Infinite(nn.Module):
+    """The second class has no probability at all."""
+
+    def forward(self, logits):
+        return torch.stack([logits[:, 0], torch.full_like(logits[:, 1], -torch.inf)], dim=1)
 
 
 def test_minimal_subset_is_the_first_crossing():

@@ -92,8 +92,8 @@ FAULTY_VALUES = {
         one_curve(lambda curve, axis: (curve[..., -1:] - curve).mean(2)),
     ],
     "minimal_subset": [
-        one_curve(lambda curve, axis: axis.float()[(curve >= 0.7).int().argmax(2)]),
-        one_curve(lambda curve, axis: 1 - axis.float()[(curve < 0.7 * curve[..., -1:]).flip(2).int().argmax(2)]),
+        one_curve(lambda curve, axis: axis.float()[(curve.exp() >= 0.7).int().argmax(2)]),
+        one_curve(lambda curve, axis: 1 - axis.float()[(curve.exp() < 0.7 * curve[..., -1:].exp()).flip(2).int().argmax(2)]),
     ],
     "abpc": [lambda metric, along, axis: {"value": curves.area(along["most"] - along["least"], axis)}],
     "road": [lambda metric, along, axis: {"value": curves.area(along["least"] - along["most"], axis)}],

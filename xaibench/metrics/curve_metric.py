@@ -70,17 +70,22 @@ class RemovalMetric(Metric):
         """Score every (image, target)."""
         ranked = curves.ranking(problem, explanation, rng, self.pooling, self.superpixels, self.ties)
         removed, axis = self.removed(ranked)
-        found: dict[First, Tensor] = {}
+        found, compared = dict[First, Tensor](), dict[First, Tensor]()
         for first in self.sequences():
-            curve = curves.curves(problem, ranked, self.removal, rng, removed, (self.output,), first)[self.output]
-            found[first] = curve.flip(-1) if self.keeps else curve
+            pair = self.followed(problem, ranked, removed, rng, first)
+            found[first], compared[first] = (curve.flip(-1) if self.keeps else curve for curve in pair)
         names = {first: f"{self.output}_{first}_first" if len(found) > 1 else self.output for first in found}
         along = {names[first]: curve for first, curve in found.items()}
-        return Scores({**self.values(found, axis), "tied": ranked.tied}, along, axis)
+        return Scores({**self.values(compared, axis), "tied": ranked.tied}, along, axis)
 
     def sequences(self) -> tuple[First, ...]:
         """Which ends of the ranking go first, one curve each."""
         return self.orders
+
+    def followed(self, problem: Problem, ranked: Ranking, removed: Tensor, rng: Rng, first: First) -> tuple[Tensor, Tensor]:
+        """(B, T, S + 1) each: the output while pixels are removed, and what `values` takes of it, by default the same."""
+        curve = curves.curves(problem, ranked, self.removal, rng, removed, (self.output,), first)[self.output]
+        return curve, curve
 
     @abstractmethod
     def points(self, problem: Problem) -> int:
@@ -92,7 +97,7 @@ class RemovalMetric(Metric):
 
     @abstractmethod
     def values(self, along: Mapping[First, Tensor], axis: Tensor) -> dict[str, Tensor]:
-        """The scores (B, T) by name, `value` among them, of curves (B, T, S + 1) over the axis (S + 1,)."""
+        """The scores (B, T) by name, `value` among them, of curves (B, T, S + 1), see `followed`, over the axis (S + 1,)."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,9 +10,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from xaibench import curves
 from xaibench.component import Fraction, PositiveInt
-from xaibench.curves import First
+from xaibench.curves import First, Ranking
 from xaibench.metrics.curve_metric import CurveMetric
+from xaibench.perturb import Read
+from xaibench.problem import Problem
+from xaibench.seeding import Rng
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,19 @@ class MinimalSubset(CurveMetric):
     steps: PositiveInt = 100
     share: Fraction = 0.9
 
+    def followed(self, problem: Problem, ranked: Ranking, removed: Tensor, rng: Rng, first: First) -> tuple[Tensor, Tensor]:
+        """Logarithms of probabilities are compared: the probability itself may be less than float32 resolves."""
+        if self.output == "correct":
+            return super().followed(problem, ranked, removed, rng, first)
+        reads: tuple[Read, ...] = ("probability", "log_probability")
+        found = curves.curves(problem, ranked, self.removal, rng, removed, reads, first, log_of_mean=True)
+        return found["probability"], found["log_probability"]
+
     def values(self, along: Mapping[First, Tensor], axis: Tensor) -> dict[str, Tensor]:
         """The first fraction that reaches the threshold."""
-        curve = along["least"]
+        curve, logs = along["least"], self.output == "probability"
         whole = curve[..., -1:]
-        reached = (curve >= self.share * whole).to(torch.uint8).argmax(dim=2)  # the first of the largest
-        defined = (whole[..., 0] > 0) & ~curve.isnan().any(dim=2)
+        threshold = whole + (math.log(self.share) if self.share else -math.inf) if logs else self.share * whole
+        reached = (curve >= threshold).to(torch.uint8).argmax(dim=2)  # the first of the largest
+        defined = (whole[..., 0] > (-math.inf if logs else 0)) & ~curve.isnan().any(dim=2)
         return {"value": torch.where(defined, axis.to(curve.dtype)[reached], torch.nan)}
