@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -158,6 +159,20 @@ def test_functions_become_modules_with_their_arguments(name):
     found, images = modular(Calling(ACTIVATIONS[name])), torch.randn(2, 3, 7, 8)
     assert_close(found(images), ACTIVATIONS[name](images), rtol=0, atol=0)
     assert len(list(found.children())) == 1
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(2)], ids=lambda number: type(number).__name__)
+def test_numbers_of_numpy_become_pythons(number):
+    """The repr that torch.fx writes into its code is since NumPy 2 one of a name that the code does not know."""
+
+    def forward(images: Tensor) -> Tensor:
+        return (images * number).relu() + torch.stack([images, images]).sum(0).mul(number)
+
+    found, images = modular(Calling(forward)), torch.randn(2, 3, 4, 4)
+    assert_close(found(images), forward(images), rtol=0, atol=0)
+    arguments = [argument for node in found.graph.nodes for argument in node.args]
+    assert not any(isinstance(argument, np.generic) for argument in arguments)
+    assert number.item() in arguments
 
 
 def branching(images: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
@@ -106,6 +107,10 @@ class _Proxy(fx.Proxy):
 class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        """NumPy's numbers become Python's: torch.fx writes an argument into code as its repr, which since NumPy 2 is `np.float32(0.5)`."""
+        return super().create_arg(a.item() if isinstance(a, np.generic) else a)
 
 
 def modular(model: nn.Module) -> fx.GraphModule:
