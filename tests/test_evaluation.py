@@ -239,6 +239,7 @@ IMAGES = torch.rand(3, 1, 8, 8)
     ("given", "told"),
     [
         ({"images": IMAGES[0]}, r"images of shape \(1, 8, 8\): expected \(N, C, H, W\)"),
+        ({"images": torch.rand(4, 8, 8, 3)}, r"images of shape \(4, 8, 8, 3\): expected \(N, C, H, W\); .* channels last: permute"),
         ({"images": IMAGES * 255}, r"expected floating point numbers in \[0, 1\]"),
         ({"images": IMAGES - 0.5}, "normalization is told by mean and std"),
         ({"images": (IMAGES * 255).byte()}, "expected floating point numbers"),

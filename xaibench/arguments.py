@@ -67,8 +67,10 @@ def content(pixels: Tensor, logits: Tensor, labels: Any, train: Any, masks: Any,
 def images(name: str, values: Any) -> Tensor:
     """(N, C, H, W), float32."""
     found = _tensor(name, values)
-    if found.dim() != 4 or not found.numel():
-        raise ConfigurationError(f"{name} of shape {tuple(found.shape)}: expected (N, C, H, W)")
+    last = found.dim() == 4 and found.shape[3] in (1, 3) and found.shape[1] == found.shape[2] > 4
+    if found.dim() != 4 or not found.numel() or last:
+        hint = "; these have their channels last: permute(0, 3, 1, 2) changes that" if last else ""
+        raise ConfigurationError(f"{name} of shape {tuple(found.shape)}: expected (N, C, H, W){hint}")
     if not found.is_floating_point() or not found.isfinite().all() or found.min() < 0 or found.max() > 1:
         between = f"{float(found.min()):.3g} to {float(found.max()):.3g}"
         hint = "normalization is told by mean and std"
