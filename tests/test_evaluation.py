@@ -261,7 +261,7 @@ IMAGES = torch.rand(3, 1, 8, 8)
         ({"model": nn.Conv2d(1, 2, 3)}, r"expected logits \(N, K\)"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 1))}, r"two classes or more, got one output.*\[0, z\]"),
         ({"model": nn.Conv2d(3, 2, 3)}, r"model=Conv2d: expected a network for images of shape \(1, 8, 8\)"),
-        ({"images": torch.rand(3, 8, 8, 3)}, r"shape \(8, 8, 3\).*are they \(N, H, W, C\)"),
+        ({"images": torch.rand(3, 8, 6, 1)}, r"images of shape \(3, 8, 6, 1\): .* channels last: permute"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double()}, r"its weights are torch.float64: give model.float\(\)"),
         ({"model": nn.Sequential(nn.Flatten(), Pair())}, r"expected logits \(N, K\), one tensor, got tuple"),
         ({"model": torch.relu}, "expected a torch.nn.Module"),

@@ -67,7 +67,7 @@ def content(pixels: Tensor, logits: Tensor, labels: Any, train: Any, masks: Any,
 def images(name: str, values: Any) -> Tensor:
     """(N, C, H, W), float32."""
     found = _tensor(name, values)
-    last = found.dim() == 4 and found.shape[3] in (1, 3) and found.shape[1] == found.shape[2] > 4
+    last = found.dim() == 4 and found.shape[3] in (1, 3) and min(found.shape[1:3]) > 4
     if found.dim() != 4 or not found.numel() or last:
         hint = "; these have their channels last: permute(0, 3, 1, 2) changes that" if last else ""
         raise ConfigurationError(f"{name} of shape {tuple(found.shape)}: expected (N, C, H, W){hint}")

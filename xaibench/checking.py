@@ -58,7 +58,4 @@ def same(given: Tensor, rewritten: nn.Module, images: Tensor, told: str, advice:
 
 def _hint(network: nn.Module, images: Tensor) -> str:
     types = {value.dtype for value in network.parameters()} - {images.dtype}
-    if types:
-        return f"; its weights are {', '.join(map(str, types))}: give model.float()"
-    channels_last = images.shape[3] in (1, 3) and images.shape[1] not in (1, 3)
-    return "; are they (N, H, W, C), in place of (N, C, H, W)?" if channels_last else ""
+    return f"; its weights are {', '.join(map(str, types))}: give model.float()" if types else ""
