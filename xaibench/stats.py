@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from statsmodels.stats.power import normal_sample_size_one_tail
+from statsmodels.stats.proportion import proportion_confint
 
 VERSION = 1
 
@@ -218,11 +220,8 @@ def wilson_interval(share: ArrayLike, count: int, level: float = 0.95) -> tuple[
     Wilson, Probable inference, the law of succession, and statistical inference, JASA 22, 1927.
     """
     share = np.asarray(share, dtype=np.float64)
-    square = stats.norm.ppf((1 + level) / 2) ** 2 / count
-    middle = (share + square / 2) / (1 + square)
-    half = np.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
-    # they hold the share, but for rounding
-    return np.maximum(np.minimum(middle - half, share), 0.0), np.minimum(np.maximum(middle + half, share), 1.0)
+    low, high = proportion_confint(share * count, count, alpha=1 - level, method="wilson")
+    return np.clip(low, 0.0, share), np.clip(high, share, 1.0)  # they hold the share, but for rounding
 
 
 def images_needed(differences: ArrayLike, level: float = 0.95, power: float = 0.8) -> Floats:
@@ -234,7 +233,6 @@ def images_needed(differences: ArrayLike, level: float = 0.95, power: float = 0.
     if given.shape[-1] < 2:
         return np.full(given.shape[:-1], np.nan)[()]
     mean, deviation = given.mean(axis=-1), given.std(axis=-1, ddof=1)
-    quantiles = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.maximum(np.ceil((quantiles * deviation / mean) ** 2), 2)
+        found = np.maximum(np.ceil(normal_sample_size_one_tail(mean, power, (1 - level) / 2, deviation)), 2)
     return np.where(mean <= 0, np.inf, found)[()]
