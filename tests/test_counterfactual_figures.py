@@ -14,13 +14,13 @@ from xaibench.explaining import FLAGS
 from xaibench.figures.counterfactuals import ADDED, NONE_FOUND, OUTLINE, REMOVED, changes, counterfactuals
 from xaibench.grid import Entry, Grid
 from xaibench.identity import explain_key
-from xaibench.longtable import Results
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear
 from xaibench.pictures import Picture
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime, Stages
 from xaibench.store import Artifact, Store
+from xaibench.tables.longtable import Results
 from xaibench.training import Trainer
 
 COUNT, CLASSES, SIDE = 3, 4, 10

@@ -12,7 +12,7 @@ from table_cases import scores
 
 from xaibench.component import ConfigurationError
 from xaibench.differences import differences, held, summary, to_markdown, to_rich, versions
-from xaibench.tables import aggregate, write
+from xaibench.tables.aggregate import aggregate, write
 
 EXPLAINERS = {"gradient": 0.0, "lime": 0.5, "random": 1.0}
 

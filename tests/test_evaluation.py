@@ -13,7 +13,7 @@ from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.metrics.deletion import Deletion
 from xaibench.perturb import Problem
 from xaibench.seeding import Rng
-from xaibench.tables import aggregate
+from xaibench.tables.aggregate import aggregate
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,19 @@ import pytest
 import torch
 from torch import nn
 
-from xaibench import meta_evaluation, reliability_table
-from xaibench import metric_reliability as study
 from xaibench.datasets.digits import Digits
 from xaibench.explainers.expected_gradients import ExpectedGradients
 from xaibench.explainers.gradient import Gradient
 from xaibench.explainers.input_x_gradient import InputXGradient
-from xaibench.meta_evaluation import NAMES, Trial, consistency, reliability, together
+from xaibench.metric_reliability import __main__ as study
+from xaibench.metric_reliability import meta_evaluation
+from xaibench.metric_reliability import tables as reliability_table
+from xaibench.metric_reliability.meta_evaluation import NAMES, Trial, consistency, reliability, together
+from xaibench.metric_reliability.tables import AGAIN, BOTH, INPUT, MODEL, PIXEL_FLIPPING, PUBLISHED, REVERSED
 from xaibench.metrics.max_sensitivity import MaxSensitivity
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.mlp import Mlp
 from xaibench.problem import Problem
-from xaibench.reliability_table import AGAIN, BOTH, INPUT, MODEL, PIXEL_FLIPPING, PUBLISHED, REVERSED
 from xaibench.seeding import Rng
 from xaibench.training import Trainer
 

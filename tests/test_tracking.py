@@ -29,14 +29,14 @@ from xaibench.explainers.random import Random
 from xaibench.figures import tiles
 from xaibench.grid import Entry, Grid
 from xaibench.identity import explain_key, train_key
-from xaibench.longtable import Results
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.insertion import Insertion
 from xaibench.models.linear import Linear
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime, Stages
 from xaibench.store import Artifact, Store
-from xaibench.tables import aggregate, write
+from xaibench.tables.aggregate import aggregate, write
+from xaibench.tables.longtable import Results
 from xaibench.tracking import content
 from xaibench.tracking.base import NoTracker
 from xaibench.tracking.wandb_runs import Wandb
@@ -349,7 +349,7 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 from test_tracking import DELETION, grid
-from xaibench.longtable import Results
+from xaibench.tables.longtable import Results
 from xaibench.store import Store
 from xaibench.tracking import content
 from xaibench.tracking.wandb_runs import Wandb

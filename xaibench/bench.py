@@ -165,7 +165,7 @@ def speed_row(call: Call, problem: Problem, speeds: Mapping[str, Speed], repeats
         `seconds` for all images, `images_per_second` (medians), passes per image as counted, `limit` in images per second, `ratio` of the
         limit's time to the method's with the lowest and highest turn, `memory` in MiB beyond what was there before.
     """
-    cost, memory = counted(call, problem)
+    cost, memory = counted(call, problem.images.device, problem.model)
     passes, least = cost.passes, min(max(cost.seconds / 4, LEAST_SECONDS), MOST_SECONDS)
     calls = {name: passing(problem, name, speed.chunk, speed.layout) for name, speed in speeds.items()} if passes != Passes() else {}
     found = turns({"method": call} | calls, problem.images.device, affordable(repeats, cost.seconds), least)
@@ -179,11 +179,11 @@ def speed_row(call: Call, problem: Problem, speeds: Mapping[str, Speed], repeats
     return row
 
 
-def counted(call: Call, problem: Problem) -> tuple[Cost, int]:
+def counted(call: Call, device: torch.device, model: nn.Module | None = None) -> tuple[Cost, int]:
     """What a call costs, and the peak of its memory, in bytes, beyond what was in use before."""
     release_memory()
-    with measure(problem.model) as cost:
-        before = in_use(problem.images.device)
+    with measure(model) as cost:
+        before = in_use(device)
         call()
     return cost, max((cost.peak_bytes or 0) - before, 0)
 
@@ -233,7 +233,7 @@ def memory_row(explainer: Explainer[Any], problem: Problem) -> Row:
     rng = rng_of(explainer)
     payloads.explained(explainer, problem.take(slice(0, 8)), rng)  # what libraries allocate once is not the method's
     results: list[Any] = []
-    _, peak = counted(lambda: results.append(payloads.explained(explainer, problem, rng)), problem)
+    _, peak = counted(lambda: results.append(payloads.explained(explainer, problem, rng)), problem.images.device)
     size = sum(value.nbytes for value in vars(results[0]).values() if isinstance(value, Tensor))
     return {"images": len(problem.images), "memory": peak / 2**20, "results": size / 2**20, "without_results": (peak - size) / 2**20}
 
@@ -241,7 +241,7 @@ def memory_row(explainer: Explainer[Any], problem: Problem) -> Row:
 def metric_memory_row(metric: Metric[Any], problem: Problem, explanation: Explanation) -> Row:
     """`memory_row` of scoring all images' explanations, which lie there before."""
     scored(metric, problem.take(slice(0, 8)), explanation.take(slice(0, 8)), rng_of(metric))
-    _, peak = counted(lambda: scored(metric, problem, explanation, rng_of(metric)), problem)
+    _, peak = counted(lambda: scored(metric, problem, explanation, rng_of(metric)), problem.images.device)
     return {"images": len(problem.images), "memory": peak / 2**20, "results": 0.0, "without_results": peak / 2**20}
 
 

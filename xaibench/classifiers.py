@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from xaibench.longtable import Results
 from xaibench.problem import Training
-from xaibench.stats import crossed_interval
+from xaibench.stats.intervals import crossed_interval
+from xaibench.tables.longtable import Results
 
 KEYS = ["dataset", "model", "trainer"]
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from xaibench import markdown as md
 from xaibench.claims.page import number
 from xaibench.component import ConfigurationError
-from xaibench.formats import MARKDOWN
-from xaibench.tables import KEYS
+from xaibench.tables.aggregate import KEYS
+from xaibench.tables.formats import MARKDOWN
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -120,8 +121,8 @@ def to_rich(found: pd.DataFrame) -> Table:
 
 def to_markdown(found: pd.DataFrame) -> str:
     """The same in Markdown."""
-    lines = [CAPTION, "", _line(HEADS), _line(["---", "---", "---:", "---:", "---:", "---", "---"])]
-    return "\n".join([*lines, *(_line([text.translate(MARKDOWN) for text in texts]) for texts in _texts(found)), ""])
+    rows = ([text.translate(MARKDOWN) for text in texts] for texts in _texts(found))
+    return "\n".join([CAPTION, "", *md.table(HEADS, rows, "llrrrl"), ""])
 
 
 def _read(source: Source, folder: Path) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -214,7 +215,3 @@ def _texts(found: pd.DataFrame) -> Iterator[list[str]]:
 def _text(value: float, low: float, high: float) -> str:
     """``0.12 (0.1 to 0.14)``."""
     return number(value) if math.isnan(low) or math.isnan(high) else f"{number(value)} ({number(low)} to {number(high)})"
-
-
-def _line(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"

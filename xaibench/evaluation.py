@@ -25,7 +25,6 @@ from xaibench.given import GivenImages, GivenNetwork, given
 from xaibench.grid import Entry, Grid
 from xaibench.identity import Explaining
 from xaibench.labels import varying
-from xaibench.longtable import Results
 from xaibench.planning import blank, check, plan, untrained
 from xaibench.problem import Attributions, Explainer, Training
 from xaibench.progress import watching
@@ -33,6 +32,7 @@ from xaibench.scoring import Metric
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime, Stages, UnsupportedError, arrays_of
 from xaibench.store import Store
+from xaibench.tables.longtable import Results
 from xaibench.training import Trainer
 
 log = logging.getLogger(__name__)

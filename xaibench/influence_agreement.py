@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from xaibench import markdown as md
 from xaibench.figures.agreement import MEAN, agreement
-from xaibench.longtable import Results
 from xaibench.problem import Family
-from xaibench.stats import resampled_interval
+from xaibench.stats.intervals import resampled_interval
+from xaibench.tables.longtable import Results
 
 Floats = NDArray[np.float64]
 
@@ -160,11 +161,12 @@ def markdown(table: pd.DataFrame) -> str:
     """The means over the classes, best first, a part for each classifier."""
     lines = [NOTE, ""]
     for names, part in table[table["class"] == MEAN].groupby(["dataset", "model", "influence"], sort=True):
-        lines += [f"## {' / '.join(map(str, names))}", "", "| explainer | correlation | over control |", "| --- | ---: | ---: |"]
+        rows = []
         for one in part.sort_values("correlation", ascending=False, kind="stable").to_dict("records"):
             name = f"*{one['explainer']}* (control)" if one["family"] == Family.CONTROL.value else one["explainer"]
-            lines.append(f"| {name} | {_text(one, 'correlation') or 'undefined'} | {_text(one, 'over_control')} |")
-        lines += ["", f"Best control: {_best(part)}.", ""]
+            rows.append([name, _text(one, "correlation") or "undefined", _text(one, "over_control")])
+        lines += [f"## {' / '.join(map(str, names))}", "", *md.table(["explainer", "correlation", "over control"], rows), ""]
+        lines += [f"Best control: {_best(part)}.", ""]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +13,12 @@ import pandas as pd
 import safetensors
 from numpy.typing import NDArray
 
+from xaibench import markdown as md
 from xaibench.disk import save_arrays
 from xaibench.figures.influence import heat_maps
 from xaibench.influence.reads import SCORES
-from xaibench.longtable import Results
-from xaibench.stats import added_half_widths
+from xaibench.stats.intervals import added_half_widths
+from xaibench.tables.longtable import Results
 
 FILE = "influence.safetensors"
 UNITS = {"accuracy": "accuracy", "log_loss": "log loss, nats", "brier": "Brier score"}
@@ -125,13 +127,12 @@ def markdown(table: pd.DataFrame) -> str:
             f"at their smallest or largest value. Effective sample size at the last tau, median: {one['effective']:,.0f} images. "
             f"Seeds: {one['seeds']}.",
             "",
-            "| of | raised most by (row, column) | by | lowered most by (row, column) | by |",
-            "| --- | ---: | ---: | ---: | ---: |",
         ]
+        rows = []
         for row in part.to_dict("records"):
-            cells = [f"{row[f'{what}_row']:.0f}, {row[f'{what}_column']:.0f} | {_with_ends(row, what)}" for what in ("most", "least")]
-            lines.append(f"| {row['of']} | {' | '.join(cells)} |")
-        lines.append("")
+            places = ((f"{row[f'{what}_row']:.0f}, {row[f'{what}_column']:.0f}", _with_ends(row, what)) for what in ("most", "least"))
+            rows.append([row["of"], *itertools.chain(*places)])
+        lines += [*md.table(["of", "raised most by (row, column)", "by", "lowered most by (row, column)", "by"], rows), ""]
     return "\n".join(lines)
 
 

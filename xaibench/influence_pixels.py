@@ -18,9 +18,9 @@ from xaibench.influence.analysis import Influence
 from xaibench.influence.closer import TAUS, curves, mean_images
 from xaibench.influence.reads import SCORES
 from xaibench.influence_maps import UNITS, read
-from xaibench.longtable import Results
 from xaibench.stages import arrays_of
-from xaibench.stats import added_half_widths
+from xaibench.stats.intervals import added_half_widths
+from xaibench.tables.longtable import Results
 
 FILE = "influence_pixels.safetensors"
 

@@ -22,9 +22,9 @@ from xaibench.figures import maps
 from xaibench.figures.counterfactuals import counterfactuals
 from xaibench.figures.signed_parts import signed_parts
 from xaibench.grid import Cell
-from xaibench.longtable import Results
 from xaibench.stages import arrays_of
 from xaibench.store import Artifact
+from xaibench.tables.longtable import Results
 
 FLAG = "flag"
 """Ends the name of the tensor that tells what was found, beside one with counterfactuals."""

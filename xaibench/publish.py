@@ -12,10 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xaibench import influence_agreement, influence_maps, influence_pixels, significance, skipped, standings
+from xaibench import influence_agreement, influence_maps, influence_pixels, skipped
+from xaibench import markdown as md
 from xaibench import pictures as explained
-from xaibench.by_class import by_class
-from xaibench.by_class import markdown as of_classes
 from xaibench.claims.base import COLUMNS, Claim, judged
 from xaibench.claims.page import to_markdown
 from xaibench.classifiers import accuracy, confusion, history, reports
@@ -24,16 +23,20 @@ from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.figures import classifier, curves
 from xaibench.figures.quality import quality
 from xaibench.figures.ranking import ranking
-from xaibench.layout import Extras
-from xaibench.longtable import Results
-from xaibench.metric_quality import markdown, metric_quality
-from xaibench.operator_agreement import OPERATOR, operator_agreement
-from xaibench.operator_agreement import markdown as of_operators
 from xaibench.pictures import Picture, file_name
 from xaibench.planning import plan
 from xaibench.report import gallery, methods
+from xaibench.stats import files as significance
+from xaibench.stats import standings
+from xaibench.stats.by_class import by_class
+from xaibench.stats.by_class import markdown as of_classes
+from xaibench.stats.metric_quality import markdown, metric_quality
+from xaibench.stats.operator_agreement import OPERATOR, operator_agreement
+from xaibench.stats.operator_agreement import markdown as of_operators
 from xaibench.studies import costs
-from xaibench.tables import NEEDED, aggregated, by_image, write
+from xaibench.tables.aggregate import NEEDED, aggregated, by_image, write
+from xaibench.tables.layout import Extras
+from xaibench.tables.longtable import Results
 
 SCORES, CURVES, MAPS, HISTORY, CONFUSION = "scores.parquet", "curves.parquet", "maps.safetensors", "history.csv", "confusion.csv"
 INFLUENCE, PIXELS, AGREEMENT = influence_maps.FILE, influence_pixels.FILE, influence_agreement.FILE
@@ -250,13 +253,13 @@ def _classifiers(table: pd.DataFrame) -> str:
     heads = ["dataset", "model", "parameters", "seeds", "test accuracy, %", "95 % interval", "lowest and highest seed", "validation"]
     caption = "Test accuracy with its 95 % interval (images crossed with seeds), in percent."
     lines = [f"{caption} Reached: yes if all of the interval is, no if none of it is.", ""]
-    lines += [f"| {' | '.join([*heads, 'reference', 'reached'])} |", f"| --- | --- |{' ---: |' * 7} --- |"]
+    rows = []
     for one in table.to_dict("records"):
         spans = [f"{percent(one[low])} to {percent(one[high])}" for low, high in (("low", "high"), ("lowest_seed", "highest_seed"))]
         cells = [one["dataset"], one["model"], f"{one['parameters']:,}", one["seeds"], percent(one["accuracy"]), *spans]
         cells += [percent(one["validation_accuracy"]), percent(one["reference"]), "" if pd.isna(one["reached"]) else one["reached"]]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join([*lines, ""])
+        rows.append(cells)
+    return "\n".join([*lines, *md.table([*heads, "reference", "reached"], rows, "llrrrrrrrl"), ""])
 
 
 def _quality(table: pd.DataFrame) -> str:
@@ -266,13 +269,13 @@ def _quality(table: pd.DataFrame) -> str:
     kinds = ["maps that are constant, all zero or not finite"] if FLAGS[1] in flags else []
     kinds += [f"pairs (image, class) {' or '.join(PAIR_FLAGS)}"] if PAIR_FLAGS[0] in flags else []
     lines = [f"Counted: {'; '.join(kinds)}. Errors: |sum of the map - what it claims to sum to| in output units.", ""]
-    lines += [f"| {' | '.join(heads)} |", f"| --- | --- | --- |{' ---: |' * (len(heads) - 3)}"]
+    rows = []
     for (dataset, model, explainer), part in table.groupby(["dataset", "model", "explainer"], sort=True):
         counts = ["" if part[name].isna().all() else int(part[name].sum()) for name in ("maps", *flags)]
         errors = [part["completeness_error"].mean(), part["largest_completeness_error"].max()]
         texts = ["" if np.isnan(error) else f"{error:.1e}" for error in errors]
-        lines.append(f"| {' | '.join(map(str, [dataset, model, explainer, *counts, *texts]))} |")
-    return "\n".join([*lines, ""])
+        rows.append([dataset, model, explainer, *counts, *texts])
+    return "\n".join([*lines, *md.table(heads, rows, "lllr"), ""])
 
 
 def _provenance(results: Results) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def cost_row(
 def measured(call: Call, problem: Problem, clock: Clock | None) -> Row:
     """Passes, seconds, ratio to the limit and memory of one call; the classifier is timed before and after it."""
     before = clock.read() if clock else {}
-    cost, memory = counted(call, problem)
+    cost, memory = counted(call, problem.images.device, problem.model)
     images = len(problem.images)
     row: Row = {"forward": cost.forward / images, "backward": cost.backward / images}
     row |= {"seconds": cost.seconds / images, "memory": memory / 2**20}

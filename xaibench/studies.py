@@ -15,11 +15,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
-from xaibench import significance
 from xaibench.component import ConfigurationError
 from xaibench.labels import labels
-from xaibench.layout import AXES, COSTS, Extras
-from xaibench.tables import KEYS, NEEDED, PLACES
+from xaibench.stats import files as significance
+from xaibench.tables.aggregate import KEYS, NEEDED, PLACES
+from xaibench.tables.layout import AXES, COSTS, Extras
 
 SCORES, COST = "scores.parquet", "cost.csv"
 PARTS = {

@@ -24,7 +24,6 @@ from xaibench.execution import run
 from xaibench.explainers.input_x_gradient import InputXGradient
 from xaibench.grid import Entry, Grid
 from xaibench.identity import train_key
-from xaibench.longtable import Results
 from xaibench.metrics.sparseness import Sparseness
 from xaibench.models.linear import Linear
 from xaibench.pictures import Picture
@@ -32,6 +31,7 @@ from xaibench.problem import Training
 from xaibench.selection import ExplainOn
 from xaibench.stages import Runtime, Stages
 from xaibench.store import Store
+from xaibench.tables.longtable import Results
 from xaibench.training import Trainer
 
 TRAINER = Trainer(epochs=3, learning_rate=0.01)

@@ -10,7 +10,7 @@ from xaibench.claims.better_than import BetterThan
 from xaibench.claims.published_scores import PublishedScores
 from xaibench.claims.rank_agreement import RankAgreement
 from xaibench.component import ConfigurationError
-from xaibench.paired import Scored
+from xaibench.stats.paired import Scored
 
 FAMILIES = {"gradient": "gradient", "lrp": "gradient", "occlusion": "perturbation", "random": "control", "sobel": "control"}
 

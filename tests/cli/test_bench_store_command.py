@@ -6,9 +6,9 @@ from xaibench import archive
 from xaibench.cli import bench_store
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
-from xaibench.longtable import Results
 from xaibench.planning import plan
 from xaibench.store import Store
+from xaibench.tables.longtable import Results
 
 FEW = ["explainer=gradient,random,grad_cam", "metric=deletion,sparseness"]
 GRID = ["dataset=digits", "model=linear", "explain_on.count=20", "seed=0,1"]

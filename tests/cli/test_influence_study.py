@@ -9,7 +9,7 @@ import safetensors.numpy
 from cli_cases import Bench
 
 from xaibench.figures.influence import heat_maps
-from xaibench.stats import added_half_widths
+from xaibench.stats.intervals import added_half_widths
 
 GIVEN = ("-m", "model=linear", "seed=0,1", "explainer=null", "++influences.quantiles={taus: [-1, 1], resamples: 4}")
 

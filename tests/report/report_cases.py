@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import safetensors.numpy
 
-from xaibench import standings
-from xaibench.comparison import pairs
 from xaibench.configuration import conf_folder
-from xaibench.paired import scored_tables
 from xaibench.report import sprites
 from xaibench.report.study import Study
-from xaibench.tables import aggregate, write
+from xaibench.stats import standings
+from xaibench.stats.comparison import pairs
+from xaibench.stats.paired import scored_tables
+from xaibench.tables.aggregate import aggregate, write
 
 CONF = conf_folder()
 METRICS = {"deletion": ("faithfulness", False), "insertion": ("faithfulness", True), "sparseness": ("complexity", None)}

@@ -6,15 +6,15 @@ import pytest
 from report_cases import EXPLAINERS, METRICS, make, scores, study
 from scipy import stats
 
-from xaibench.blocks import plain
-from xaibench.layout import Layout, blocks
 from xaibench.report import charts
 from xaibench.report.classifiers import accuracies, reports
 from xaibench.report.leaderboard import BEST, CLEAR, boards, leaders
 from xaibench.report.methods import Method, methods
 from xaibench.report.sheets import claims, provenance, sheets
 from xaibench.report.summary import summary
-from xaibench.tables import aggregate, write
+from xaibench.tables.aggregate import aggregate, write
+from xaibench.tables.blocks import plain
+from xaibench.tables.layout import Layout, blocks
 
 
 @pytest.fixture

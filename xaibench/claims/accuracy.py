@@ -11,8 +11,8 @@ import numpy as np
 from xaibench.claims.base import SHARE, Claim, row
 from xaibench.claims.classifiers import by_configuration
 from xaibench.component import Fraction
-from xaibench.longtable import Results
-from xaibench.stats import crossed_interval
+from xaibench.stats.intervals import crossed_interval
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from xaibench.component import Component
-from xaibench.longtable import Results
-from xaibench.stats import Interval, crossed_interval
+from xaibench.stats.intervals import Interval, crossed_interval
+from xaibench.tables.longtable import Results
 
 SHARE = (0.0, 1.0)
 MAGNITUDE = (0.0, math.inf)

@@ -9,10 +9,10 @@ from typing import Any
 
 from xaibench.claims.base import row
 from xaibench.claims.score_claim import ScoreClaim
-from xaibench.comparison import pairs
-from xaibench.longtable import Results
-from xaibench.paired import Scored
-from xaibench.stats import crossed_interval
+from xaibench.stats.comparison import pairs
+from xaibench.stats.intervals import crossed_interval
+from xaibench.stats.paired import Scored
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

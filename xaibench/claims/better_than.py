@@ -8,8 +8,8 @@ from typing import Any
 
 from xaibench.claims.base import row
 from xaibench.claims.score_claim import ScoreClaim
-from xaibench.longtable import Results
-from xaibench.stats import crossed_interval
+from xaibench.stats.intervals import crossed_interval
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from scipy import stats
 from xaibench.claims.base import Claim
 from xaibench.classifiers import reports
 from xaibench.component import ConfigurationError, Fraction, PositiveFloat, PositiveInt
-from xaibench.longtable import Results
+from xaibench.tables.longtable import Results
 
 SCORES = ("precision", "recall", "f1")
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xaibench.longtable import Results
 from xaibench.problem import Training
+from xaibench.tables.longtable import Results
 
 Found = tuple[Training, NDArray[np.int64], NDArray[np.int64]]
 

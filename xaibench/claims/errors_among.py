@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from xaibench.claims.base import SHARE, Claim, row
 from xaibench.claims.classifiers import by_configuration
 from xaibench.component import Fraction, NonNegativeInt
-from xaibench.longtable import Results
-from xaibench.stats import Interval, crossed_interval
+from xaibench.stats.intervals import Interval, crossed_interval
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

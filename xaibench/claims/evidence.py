@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from xaibench.component import ConfigurationError
 from xaibench.grid import Cell
 from xaibench.identity import predict_key
-from xaibench.longtable import Results
 from xaibench.stages import arrays_of
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True)

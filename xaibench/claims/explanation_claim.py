@@ -10,7 +10,7 @@ import numpy as np
 from xaibench.claims.base import Claim
 from xaibench.claims.evidence import Evidence, evidences
 from xaibench.component import Fraction, NonNegativeInt
-from xaibench.longtable import Results
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from xaibench.claims.base import Claim, row
 from xaibench.component import ConfigurationError, NonNegativeInt
-from xaibench.longtable import Results
-from xaibench.stats import Interval, note_of, resampled_interval
+from xaibench.stats.intervals import Interval, note_of, resampled_interval
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 
 from xaibench.claims.base import over_seeds, row
 from xaibench.claims.explanation_claim import ExplanationClaim
-from xaibench.longtable import Results
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

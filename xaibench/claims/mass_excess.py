@@ -11,8 +11,8 @@ import numpy as np
 from xaibench.claims.base import SHARE, row
 from xaibench.claims.explanation_claim import ExplanationClaim
 from xaibench.component import NonNegativeInt
-from xaibench.longtable import Results
-from xaibench.stats import crossed_interval
+from xaibench.stats.intervals import crossed_interval
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

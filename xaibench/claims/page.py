@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from xaibench import markdown as md
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -20,9 +22,9 @@ def to_markdown(claims: pd.DataFrame) -> str:
     decides = "The value's 95 % interval decides whether a claim holds: yes if all of it is as expected, no if none of it is."
     lines = [f"{decides} Where a p is told, it must find a difference too (Wilcoxon's signed rank test, Holm over all pairs, 5 %).", ""]
     for topic, heads, rows in _tables(claims):
-        right = {"value", "95 % interval", "images", "seeds"}
-        lines += [f"**{topic}**", "", _line(heads), _line(["---:" if head in right else "---" for head in heads])]
-        lines += [*(_line([text.replace("|", r"\|").replace("<", "&lt;") for text in row]) for row in rows), ""]
+        align = "".join("r" if head in ("value", "95 % interval", "images", "seeds") else "l" for head in heads)
+        texts = ([text.replace("|", r"\|").replace("<", "&lt;") for text in row] for row in rows)
+        lines += [f"**{topic}**", "", *md.table(heads, texts, align), ""]
     return "\n".join(lines)
 
 
@@ -64,7 +66,3 @@ def _cells(row: pd.Series) -> list[str]:
     interval = f"{low} to {high}" if low and high else ""
     verdict = "yes" if row["holds"] is True else "no" if row["holds"] is False else "undecided" if row["expected"] else ""
     return [row["claim"], number(row["value"]), interval, row["expected"], verdict, str(row["images"]), str(row["seeds"]), row["note"]]
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

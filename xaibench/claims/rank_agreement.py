@@ -11,7 +11,7 @@ from scipy import stats
 from xaibench.claims.base import over_seeds, row
 from xaibench.claims.score_claim import ScoreClaim
 from xaibench.component import ConfigurationError
-from xaibench.longtable import Results
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from xaibench.claims.base import row
 from xaibench.claims.evidence import Evidence
 from xaibench.claims.explanation_claim import ExplanationClaim
 from xaibench.component import ConfigurationError, Fraction, NonNegativeInt
-from xaibench.longtable import Results
-from xaibench.stats import crossed_interval
+from xaibench.stats.intervals import crossed_interval
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from xaibench.claims.base import Claim
 from xaibench.component import Fraction
-from xaibench.longtable import Results
-from xaibench.paired import Scored, scored_tables
+from xaibench.stats.paired import Scored, scored_tables
+from xaibench.tables.longtable import Results
 
 
 @dataclass(frozen=True, kw_only=True)

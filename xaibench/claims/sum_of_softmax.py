@@ -13,9 +13,9 @@ from xaibench.claims.base import MAGNITUDE, Claim, over_seeds, row
 from xaibench.claims.classifiers import by_configuration
 from xaibench.component import NonNegativeInt, PositiveFloat, PositiveInt
 from xaibench.identity import train_key
-from xaibench.longtable import Results
 from xaibench.problem import Training
 from xaibench.stages import arrays_of
+from xaibench.tables.longtable import Results
 from xaibench.training import load
 
 

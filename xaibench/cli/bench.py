@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from xaibench.cli.bench_request import Bench, parsed, prepared
-from xaibench.cli.bench_rows import FAILED, or_failed
+from xaibench.cli.bench_rows import FAILED, explanation, or_failed
 from xaibench.cli.bench_tables import markdown
 
 Tables = dict[str, pd.DataFrame]
@@ -60,7 +59,10 @@ def speed_tables(bench: Bench, console: Console) -> Tables:
 
     rows: dict[str, list[dict[str, Any]]] = {"throughput": [], bench.options.what: [], "peers": []}
     for model, problem in classifiers(bench):
-        speeds, given = tune(problem(None), bench.options.repeats), _explanation(bench, problem) if bench.kind == "metric" else None
+        speeds, given = tune(problem(None), bench.options.repeats), None
+        if bench.kind == "metric":
+            explainer = bench.grid.explainers[0].component
+            given = explanation(explainer, problem(explainer))
         rows["throughput"] += [model | vars(speed) for speed in speeds.values()]
         for label, method in track(bench.methods.items(), model["model"], console=console, disable=not console.is_terminal):
             named = model | {bench.kind: label}
@@ -94,20 +96,6 @@ def _metrics(bench: Bench, metric: Any, problem: Any, speeds: Any, given: Any) -
     explainer, repeats, found = bench.grid.explainers[0].component, bench.options.repeats, problem(metric)
     own = or_failed(metric_row, metric, explainer, found, given, speeds, repeats)
     return own, peer_rows(metric, explainer, found, given, repeats) if bench.options.peers and "skipped" not in own else []
-
-
-def _explanation(bench: Bench, problem: Any) -> Any:
-    """The explanations that the metrics score, which can explain again; or why there are none."""
-    from xaibench import payloads
-    from xaibench.bench import rng_of
-
-    explainer = bench.grid.explainers[0].component
-    own = problem(explainer)
-
-    def again(other: Any) -> Any:
-        return payloads.explained(explainer, replace(other, helpers=own.helpers), rng_of(explainer))
-
-    return explainer.unsupported(own) or replace(again(own), again=again)
 
 
 def memory_tables(bench: Bench, console: Console) -> Tables:
@@ -200,7 +188,7 @@ def _probe(bench: Bench) -> dict[str, Any]:
     (_, problem), method = next(classifiers(bench)), next(iter(bench.methods.values()))
     found, explainer = problem(method), bench.grid.explainers[0].component
     reason = unsupported(method, explainer, found) if bench.kind == "metric" else method.unsupported(found)
-    given = _explanation(bench, problem) if bench.kind == "metric" and not reason else None
+    given = explanation(explainer, problem(explainer)) if bench.kind == "metric" and not reason else None
     if reason or isinstance(given, str):
         return {"skipped": reason or given}
     return memory_row(method, found) if given is None else metric_memory_row(method, found, given)

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
+from xaibench import markdown as md
 from xaibench.cli.bench_tables import publish
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
@@ -104,18 +105,10 @@ def measured(call: Callable[[], Any], turns: int) -> dict[str, float]:
     """Least seconds of the turns, and the first one's peak memory in MiB beyond what was in use."""
     import torch
 
-    from xaibench.bench import in_use, release_memory
-    from xaibench.cost import measure
+    from xaibench.bench import counted
 
-    spent, memory = [], 0
-    for turn in range(turns):
-        release_memory()
-        before = in_use(torch.device("cpu"))
-        with measure() as cost:
-            call()
-        spent.append(cost.seconds)
-        memory = memory if turn else max((cost.peak_bytes or 0) - before, 0)
-    return {"seconds": min(spent), "memory": memory / 2**20}
+    found = [counted(call, torch.device("cpu")) for _ in range(turns)]
+    return {"seconds": min(cost.seconds for cost, _ in found), "memory": found[0][1] / 2**20}
 
 
 def grown(table: pd.DataFrame) -> pd.DataFrame:
@@ -137,8 +130,9 @@ def markdown(table: pd.DataFrame, usual: Sizes, threads: int) -> str:
 
     known = environment(torch.device("cpu"))
     lines = [NOTE.format(usual=", ".join(f"{size:,} {axis}" for axis, size in usual.items())), ""]
-    lines += ["| growing | size | seconds | growth | memory, MiB |", "| --- | ---: | ---: | ---: | ---: |"]
+    rows = []
     for row in table.to_dict("records"):
         growth = "" if pd.isna(row["growth"]) else f"{row['growth']:.2f}"
-        lines.append(f"| {row['axis']} | {row[str(row['axis'])]:,} | {row['seconds']:.3g} | {growth} | {row['memory']:,.0f} |")
+        rows.append([row["axis"], f"{row[str(row['axis'])]:,}", f"{row['seconds']:.3g}", growth, f"{row['memory']:,.0f}"])
+    lines += md.table(["growing", "size", "seconds", "growth", "memory, MiB"], rows)
     return "\n".join([*lines, "", f"{known['hardware']}; {threads} threads; commit {str(known['commit'])[:12]}.", ""])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from xaibench.component import UserError
@@ -22,3 +23,14 @@ def or_failed(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[s
     except Exception as error:
         log.exception("failed")
         return {"skipped": f"{FAILED}: {type(error).__name__}: {error}"}
+
+
+def explanation(explainer: Any, problem: Any) -> Any:
+    """The explanations that metrics score, which can explain again; or why there are none."""
+    from xaibench import payloads
+    from xaibench.bench import rng_of
+
+    def again(other: Any) -> Any:
+        return payloads.explained(explainer, replace(other, helpers=problem.helpers), rng_of(explainer))
+
+    return explainer.unsupported(problem) or replace(again(problem), again=again)

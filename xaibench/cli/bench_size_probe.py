@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import mmap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from xaibench import payloads
-from xaibench.bench import DIRECTIONS, RULED, Row, Speed, counted, passing, rng_of
+from xaibench.bench import DIRECTIONS, RULED, Row, Speed, counted, passing
 from xaibench.cli.bench_request import Bench
-from xaibench.cli.bench_rows import or_failed
+from xaibench.cli.bench_rows import explanation, or_failed
 from xaibench.component import ConfigurationError
 from xaibench.identity import Explaining
 from xaibench.problem import Explainer, Problem, Training
@@ -48,7 +46,7 @@ def probed(options: argparse.Namespace, benches: Mapping[str, Bench], cases: Ite
         method, explainer = benches[kind].methods[label], benches[kind].grid.explainers[0].component
         needs = method.needs(*((training,) if kind == "explainers" else (training, explainer)))
         if kind == "metrics" and given is None and not needs:
-            given = _explanation(explainer, problem)
+            given = explanation(explainer, problem)
         found = {"skipped": _training_first(needs)} if needs else or_failed(_row, method, explainer, problem, given, clock, options.passes)
         if any(text in str(found.get("skipped")) for text in NO_MEMORY):
             found["skipped"] = f"needs more than {options.gigabytes:g} GiB"
@@ -57,7 +55,7 @@ def probed(options: argparse.Namespace, benches: Mapping[str, Bench], cases: Ite
 
 def classifier_rows(problem: Problem) -> list[Row]:
     """Best throughput in each direction, and the memory that a chunk of the rule takes."""
-    memory = {name: counted(passing(problem, name, problem.chunk, RULED), problem)[1] / 2**20 for name in DIRECTIONS}
+    memory = {name: counted(passing(problem, name, problem.chunk, RULED), problem.images.device)[1] / 2**20 for name in DIRECTIONS}
     return [vars(speed) | {"memory": memory[speed.direction]} for speed in throughput(problem)]
 
 
@@ -79,15 +77,6 @@ def _row(method: Any, explainer: Explainer, problem: Problem, given: Any, clock:
     if not isinstance(method, Metric):
         return explainer_row(method, problem, clock, most)
     return {"skipped": given} if isinstance(given, str) else metric_row(method, explainer, problem, given, clock, most)
-
-
-def _explanation(explainer: Explainer, problem: Problem) -> Any:
-    """The explanations that the metrics score, which can explain again; or why there are none."""
-
-    def again(other: Problem) -> Any:
-        return payloads.explained(explainer, other, rng_of(explainer))
-
-    return explainer.unsupported(problem) or replace(again(problem), again=again)
 
 
 def _training(bench: Bench) -> Training:

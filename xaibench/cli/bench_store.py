@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.console import Console
 
+from xaibench import markdown as md
 from xaibench.cli.bench_tables import publish
 from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
@@ -89,9 +90,9 @@ def used(overrides: list[str], seeds: int, root: Path, threads: int) -> dict[str
     import torch
 
     from xaibench import archive
-    from xaibench.longtable import Results
     from xaibench.planning import plan
     from xaibench.store import Store
+    from xaibench.tables.longtable import Results
 
     torch.set_num_threads(threads)
     grid, store = grid_of(overrides, seeds), Store(root)
@@ -158,8 +159,7 @@ def markdown(table: pd.DataFrame, threads: int) -> str:
 
     from xaibench.environment import environment
 
-    known, heads = environment(torch.device("cpu")), [str(name) for name in table]
-    lines = [NOTE.format(images=IMAGES), "", f"| {' | '.join(heads)} |", f"|{' ---: |' * len(heads)}"]
-    for row in table.to_dict("records"):
-        lines.append(f"| {' | '.join(f'{value:,}' if isinstance(value, int) else f'{value:,.2f}' for value in row.values())} |")
+    known = environment(torch.device("cpu"))
+    rows = ([f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" for value in row.values()] for row in table.to_dict("records"))
+    lines = [NOTE.format(images=IMAGES), "", *md.table(list(table), rows, "r")]
     return "\n".join([*lines, "", f"{known['hardware']}; {threads} thread; commit {str(known['commit'])[:12]}.", ""])

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from xaibench import markdown as md
+
 CAPTIONS = {
     "throughput": "The classifier alone at its best chunk and memory format, and what share the fixed rule reaches (timed in turns).",
     "explainers": (
@@ -45,11 +47,6 @@ class Column:
     field: str
     number: str = ""
     spread: bool = False
-
-    @property
-    def rule(self) -> str:
-        """Alignment."""
-        return "---:" if self.number else "---"
 
     def text(self, row: Mapping[Any, Any]) -> str:
         """The cell."""
@@ -178,7 +175,7 @@ def markdown(
         for (dataset, model), part in table.groupby(["dataset", "model"], sort=False):
             lines += [f"## {name.capitalize()}: {model} on {dataset}", "", captions[name], ""]
             columns = [column for column in shown[name] if column.field in part and not part[column.field].isna().all()]
-            lines += [f"| {' | '.join(column.head for column in columns)} |", f"| {' | '.join(column.rule for column in columns)} |"]
-            lines += [f"| {' | '.join(column.text(row) for column in columns)} |" for row in part.to_dict("records")]
-            lines.append("")
+            rows = ([column.text(row) for column in columns] for row in part.to_dict("records"))
+            align = "".join("r" if column.number else "l" for column in columns)
+            lines += [*md.table([column.head for column in columns], rows, align), ""]
     return "\n".join(lines)

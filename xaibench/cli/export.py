@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xaibench.grid import Cell
-    from xaibench.longtable import Results
     from xaibench.store import Artifact
+    from xaibench.tables.longtable import Results
 
 EXAMPLES = """examples:
   xaibench export quickstart --out maps           maps/digits/conv16_conv32_gap/seed_0/grad_cam/maps.npz, ...
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     options = parser.parse_intermixed_args(argv)
     places = ["--config-dir", options.config_dir] if options.config_dir else []
     request = Request([f"experiment={options.study}", *options.overrides, *places])
-    from xaibench.longtable import Results
+    from xaibench.tables.longtable import Results
 
     grid, settings = composed(request)
     results, console = Results(grid, settings.store), Console()

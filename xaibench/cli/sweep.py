@@ -17,16 +17,16 @@ from xaibench.cli.plan import lines, summary
 from xaibench.cli.request import Request
 from xaibench.configuration import conf_folder
 from xaibench.execution import PHASES, missing, retry
-from xaibench.formats import terminal
 from xaibench.grid import Grid
-from xaibench.layout import blocks
-from xaibench.longtable import Results
 from xaibench.planning import Planned, check, plan
 from xaibench.progress import watching
 from xaibench.publish import publish
 from xaibench.report.page import write
 from xaibench.store import Store
-from xaibench.tables import aggregate
+from xaibench.tables.aggregate import aggregate
+from xaibench.tables.formats import terminal
+from xaibench.tables.layout import blocks
+from xaibench.tables.longtable import Results
 
 
 def sweep(request: Request, tables: bool = True) -> int:

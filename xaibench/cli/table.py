@@ -19,7 +19,7 @@ from xaibench.component import ConfigurationError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from xaibench.blocks import Block
+    from xaibench.tables.blocks import Block
 
 EXAMPLES = """examples:
   xaibench table quickstart                       tables and figures of results/quickstart/, and the table here
@@ -90,10 +90,10 @@ def _console() -> Console:
 
 def _show(options: argparse.Namespace, folders: Sequence[Path], drawn: pd.DataFrame | None) -> None:
     """Print the tables, or write them into a file; of one study's own, if it was drawn just now."""
-    from xaibench import formats
-    from xaibench.layout import Extras, Layout, blocks
     from xaibench.studies import SCORES, Study, gathered, kept
-    from xaibench.tables import aggregate
+    from xaibench.tables import formats
+    from xaibench.tables.aggregate import aggregate
+    from xaibench.tables.layout import Extras, Layout, blocks
 
     studies = [Study(folder) for folder in folders if (folder / SCORES).is_file()]
     if not studies:
@@ -121,7 +121,7 @@ def _show(options: argparse.Namespace, folders: Sequence[Path], drawn: pd.DataFr
 
 def _plain(made: Sequence[Block]) -> str:
     """What the terminal shows, without colors."""
-    from xaibench.formats import terminal
+    from xaibench.tables.formats import terminal
 
     console = Console(file=io.StringIO(), width=160)
     with console.capture() as captured:

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from xaibench import markdown as md
 from xaibench.datasets.mnist import Mnist
 from xaibench.environment import environment
 from xaibench.ethik_parity.comparison import table
@@ -100,10 +101,8 @@ def ethik(python: Path, pixels: np.ndarray, probabilities: np.ndarray) -> tuple[
 
 def markdown(found: pd.DataFrame, facts: dict[str, Any]) -> str:
     """The table, with what it means and the times."""
-    heads = " | ".join(found.columns)
-    lines = [f"| {heads} |", f"|{' ---: |' * len(found.columns)}"]
-    for row in found.to_dict("records"):
-        lines.append(f"| {' | '.join(f'{value:.3g}' if isinstance(value, float) else str(value) for value in row.values())} |")
+    rows = ([f"{value:.3g}" if isinstance(value, float) else value for value in row.values()] for row in found.to_dict("records"))
+    lines = md.table(list(found), rows, "r")
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     times = f"{facts['images']:,} images: ethik {facts['seconds']:.1f} s on all cores, ours {facts['our_seconds']:.2f} s"
     return "\n".join([NOTE, "", *lines, "", f"{times} (before and after it): {facts['times_faster']:.0f} times faster. {versions}.", ""])

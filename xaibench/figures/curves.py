@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xaibench.blocks import natural
 from xaibench.figures import style
+from xaibench.tables.blocks import natural
 
 VERSION = 1
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xaibench.blocks import natural
 from xaibench.figures import style
+from xaibench.tables.blocks import natural
 
 VERSION = 1
 

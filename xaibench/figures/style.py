@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from xaibench.blocks import natural
+from xaibench.tables.blocks import natural
 
 VERSION = 1
 

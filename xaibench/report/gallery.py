@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from xaibench.disk import save_arrays
-from xaibench.longtable import Results
 from xaibench.pictures import first_explanations
 from xaibench.report import sprites
 from xaibench.stages import arrays_of
+from xaibench.tables.longtable import Results
 
 FILE, PICTURES = "gallery.safetensors", "maps.safetensors"
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from xaibench.blocks import Block, Cell, number, plain
-from xaibench.layout import Layout, Record, best, blocks
 from xaibench.report.study import Study
-from xaibench.standings import Tests, tests
+from xaibench.stats.standings import Tests, tests
+from xaibench.tables.blocks import Block, Cell, number, plain
+from xaibench.tables.layout import Layout, Record, best, blocks
 
 BEST, CLEAR = 1, 2
 """Bits of a cell: best of its metric among explainers that are no controls; significantly better than the best control."""

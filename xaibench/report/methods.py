@@ -13,8 +13,8 @@ import pandas as pd
 import yaml
 
 from xaibench.component import Component
-from xaibench.longtable import Results
 from xaibench.report.study import Study
+from xaibench.tables.longtable import Results
 
 FILE = "methods.csv"
 COLUMNS = ("kind", "name", "what", "paper", "settings")

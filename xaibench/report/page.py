@@ -13,7 +13,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from xaibench import standings
 from xaibench.component import ConfigurationError
 from xaibench.figures import style
 from xaibench.report import charts, counterfactuals, figures, gallery
@@ -23,6 +22,7 @@ from xaibench.report.methods import methods
 from xaibench.report.sheets import claims, provenance, sheets
 from xaibench.report.study import Study
 from xaibench.report.summary import summary
+from xaibench.stats import standings
 
 log = logging.getLogger(__name__)
 

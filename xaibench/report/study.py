@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow.parquet
 import yaml
 
-from xaibench import significance
-from xaibench.blocks import natural
-from xaibench.standings import FIRST
+from xaibench.stats import files as significance
+from xaibench.stats.standings import FIRST
 from xaibench.studies import costs
+from xaibench.tables.blocks import natural
 
 NAMES = ("dataset", "model", "trainer", "explainer", "metric", "score", "family", "metric_family", "first", "second", "class", "influence")
 FACTS = ("higher_is_better", "note", "stage", "groups", "label", "predicted", "topic", "claim", "expected", "holds", "reached", "direction")

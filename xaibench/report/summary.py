@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xaibench import standings
 from xaibench.report.leaderboard import Leader
 from xaibench.report.study import Study
+from xaibench.stats import standings
 
 FEW = 3
 """Explainers that are named as the first, or the last, of many."""

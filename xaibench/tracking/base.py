@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xaibench.component import Component
 
 if TYPE_CHECKING:
-    from xaibench.longtable import Results  # brings pandas, which planning does not need
+    from xaibench.tables.longtable import Results  # brings pandas, which planning does not need
 
 
 class Tracker(Component):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import NDArray
 
-from xaibench.blocks import natural
 from xaibench.component import describe
 from xaibench.grid import Cell
 from xaibench.identity import train_key
@@ -21,9 +20,10 @@ from xaibench.keys import digest
 from xaibench.pictures import first_explanations
 from xaibench.stages import arrays_of
 from xaibench.store import Artifact
+from xaibench.tables.blocks import natural
 
 if TYPE_CHECKING:
-    from xaibench.longtable import Results
+    from xaibench.tables.longtable import Results
 
 PARTS = ("dataset", "model", "explain_on", "explainer")
 MOST_IMAGES = 8

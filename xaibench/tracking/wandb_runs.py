@@ -16,7 +16,7 @@ from xaibench.tracking.base import Tracker
 from xaibench.tracking.content import NAME_LENGTH, Part, explanations, of_explanation, of_study
 
 if TYPE_CHECKING:
-    from xaibench.longtable import Results
+    from xaibench.tables.longtable import Results
 
 VERSION = 2
 """Raised when the mirror's content changes: everything is then sent again."""
