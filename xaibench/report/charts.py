@@ -77,7 +77,8 @@ def agreement(study: Study) -> list[dict[str, Any]]:
         if given.empty:
             matrix = _correlations(study, title)
         else:
-            own = given[(given["dataset"] == title[0]) & (given["model"] == title[1]) & (given["kind"] == "spearman")]
+            places = [given[key] == part for key, part in zip(study.keys, title, strict=True)]
+            own = given[np.logical_and.reduce([*places, given["kind"] == "spearman"])]
             matrix = own.pivot_table(index="first", columns="second", values="value", sort=False)
             matrix = matrix.combine_first(matrix.T)
         names = [name for name in metrics if name in matrix.index]

@@ -10,7 +10,7 @@ from typing import Any
 from xaibench.report.study import Study
 from xaibench.stats.standings import Tests, tests
 from xaibench.tables.blocks import Block, Cell, number, plain
-from xaibench.tables.layout import Layout, Record, best, blocks
+from xaibench.tables.layout import Layout, Record, best, blocks, enough
 
 BEST, CLEAR = 1, 2
 """Bits of a cell: best of its metric among explainers that are no controls; significantly better than the best control."""
@@ -29,6 +29,8 @@ class Leader:
     verdict
         Whether the leader is significantly better than the best control (`comparison.pairs`): ``yes``, ``no`` (it is worse),
         ``undecided``, or ``not compared``; empty where there is no control.
+    tied
+        Other explainers with the same mean.
     """
 
     title: tuple[str, ...]
@@ -40,6 +42,7 @@ class Leader:
     control: str
     control_score: str
     verdict: str
+    tied: tuple[str, ...] = ()
 
 
 def boards(study: Study) -> list[dict[str, Any]]:
@@ -80,7 +83,7 @@ def leaders(study: Study) -> list[Leader]:
             verdict = "" if control is None else _verdict(leader, control, tested.get((*block.title.names, metric)))
             name, score = ("", "") if control is None else (control["explainer"], _text(control))
             known = block.title.names, metric, leader["metric_family"], arrow, leader["explainer"], _text(leader)
-            found.append(Leader(*known, name, score, verdict))
+            found.append(Leader(*known, name, score, verdict, _equal(leader, rivals)))
     return found
 
 
@@ -92,6 +95,12 @@ def best_control(records: dict[tuple[str, str], Record], metric: str) -> Record 
 
 def _tests(study: Study) -> dict[tuple[str, ...], Tests]:
     return tests(study.comparison, [name for name, family in study.explainers.items() if family == "control"], study.keys)
+
+
+def _equal(leader: Record, rivals: list[Record]) -> tuple[str, ...]:
+    """The other explainers whose mean is the leader's, but for rounding."""
+    near = [row for row in rivals if enough(row) and math.isclose(row["mean"], leader["mean"], rel_tol=1e-9)]
+    return tuple(row["explainer"] for row in near if row is not leader)
 
 
 def _verdict(leader: Record, control: Record, tested: Tests | None) -> str:

@@ -80,7 +80,7 @@ def _leading(found: list[Leader]) -> list[str]:
     """For one classifier: who leads most often, and how often the leader beats the best control."""
     if not found:
         return []
-    wins = Counter(one.explainer for one in found)
+    wins = Counter(name for one in found for name in (one.explainer, *one.tied))
     most = max(wins.values())
     first = sorted(name for name, number in wins.items() if number == most)
     where = " / ".join(found[0].title)
@@ -90,6 +90,8 @@ def _leading(found: list[Leader]) -> list[str]:
         verb = "leads" if len(first) == 1 else "lead"
         each = " each" if len(first) > 1 else ""
         texts = [f"On {where} {listed(first)} {verb} {most} of {count(len(found), 'metric')}{each}."]
+    if tied := sum(bool(one.tied) for one in found):
+        texts.append(f"{count(tied, 'metric has', 'metrics have')} several leaders with the same mean, each counted.")
     judged = {verdict: [one.metric for one in found if one.verdict == verdict] for verdict in ("yes", "no", "undecided")}
     if total := sum(map(len, judged.values())):
         texts.append(f"In {len(judged['yes'])} of {total} the leader is significantly better than the best control, image by image.")
@@ -114,7 +116,10 @@ def _ahead(found: pd.DataFrame) -> list[str]:
     if known["better"].nunique() == 1:
         return []
     text = f"In {family}{where} {listed(told[:FEW])} of metrics and classifiers are most often significantly better than the best control"
-    return [f"{text}; least often {listed(told[-FEW:])}."]
+    share = known["better"] / known["compared"].clip(lower=1)
+    last = [name for name in names if name in known.index and share[name] == share.min()]
+    alike = f"{len(last)} of {len(told)} explainers alike ({known['better'][last[-1]]} of {known['compared'][last[-1]]})"
+    return [f"{text}; least often {listed(told[-FEW:]) if len(last) <= FEW else alike}."]
 
 
 def _stability(found: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ function agreementColor(value) {
 }
 
 function agreementTable(one) {
-  const names = one.metrics.map((place) => metric(place).name), few = names.length <= NUMBERS;
+  const names = one.metrics.map((place) => metric(place).name), few = !onPaper || names.length <= NUMBERS;
   const cell = (value, row, column) => {
     const told = `${names[row]} and ${names[column]}: ${value === null ? "unknown" : (value / 100).toFixed(2)}`;
     const look = value === null ? null : `background:${agreementColor(value)};color:${Math.abs(value) > 72 ? "#fff" : "#111"}`;
@@ -22,10 +22,10 @@ function agreementTable(one) {
 
 part("agreement", (place, paperly) => {
   if (paperly) {
-    place.replaceChildren(...data.agreement.map((one) => el("figure", {}, el("figcaption", {}, titled(one.title)), agreementTable(one))));
+    show(place, ...data.agreement.map((one) => el("figure", {}, el("figcaption", {}, titled(one.title)), agreementTable(one))));
     return;
   }
-  const redraw = () => place.replaceChildren(
+  const redraw = () => show(place, 
     data.agreement.length > 1 ? controls(select("Classifier", data.agreement.map((one, order) => [order, titled(one.title)]), agreed.place, (value) => { agreed.place = Number(value); redraw(); })) : "",
     scroller("Agreement of metrics", agreementTable(data.agreement[agreed.place])));
   redraw();

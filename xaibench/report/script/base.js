@@ -71,6 +71,17 @@ const hideTip = () => { tip.hidden = true; };
 // A part has a place in the page. It is drawn when the browser is idle, and again when the page is printed or its width changes.
 const parts = [];
 
+// Draws a part anew, and keeps the focus on the control that was used.
+function show(place, ...nodes) {
+  const controlsOf = () => [...place.querySelectorAll("select, input, button, summary")];
+  const used = document.activeElement, at = controlsOf().indexOf(used);
+  place.replaceChildren(...nodes);
+  if (at < 0) return;
+  const there = controlsOf().filter((one) => !one.disabled), same = controlsOf()[at];
+  const now = same?.tagName === used.tagName && !same.disabled ? same : there.find((one) => one.textContent === used.textContent);
+  now?.focus({ preventScroll: true });
+}
+
 function part(name, render) {
   const place = document.querySelector(`[data-part="${name}"]`);
   if (!place) return;

@@ -42,7 +42,7 @@ function styles(places) {
     found.set(place, { stroke: color === "#000000" ? "currentColor" : color, "stroke-dasharray": data.dashes[Math.floor(order / data.colors.length) % data.dashes.length] || null });
   });
   places.filter(isControl).forEach((place, order) => {
-    found.set(place, { stroke: data.greys[order % data.greys.length], "stroke-dasharray": data.grey_dashes[order % data.grey_dashes.length] });
+    found.set(place, { stroke: order % data.greys.length ? data.greys[order % data.greys.length] : "var(--soft)", "stroke-dasharray": data.grey_dashes[order % data.grey_dashes.length] });
   });
   return found;
 }
@@ -56,7 +56,7 @@ function familyKey(places, forControls) {
 function familyColors() {
   const families = unique(data.explainers.map((one) => one[1]).filter((one) => one !== CONTROL)).sort();
   return (family) => {
-    const color = family === CONTROL ? data.greys[0] : data.colors[families.indexOf(family) % data.colors.length];
+    const color = family === CONTROL ? "var(--soft)" : data.colors[families.indexOf(family) % data.colors.length];
     return color === "#000000" ? "currentColor" : color;
   };
 }

@@ -24,7 +24,7 @@ function comparisonTold(one) {
 
 part("comparison", (place, paperly) => {
   if (paperly) {
-    place.replaceChildren(...data.comparisons.slice(0, 12).flatMap((one) => [el("h3", {}, `${titled(one.title)}: ${one.metric}`), comparisonTold(one), comparisonTable(one, 15)]));
+    show(place, ...data.comparisons.slice(0, 12).flatMap((one) => [el("h3", {}, `${titled(one.title)}: ${one.metric}`), comparisonTold(one), comparisonTable(one, 15)]));
     return;
   }
   const redraw = () => {
@@ -33,7 +33,7 @@ part("comparison", (place, paperly) => {
     const own = data.comparisons.filter((one) => titled(one.title) === compared.title), metrics = own.map((one) => one.metric);
     if (!metrics.includes(compared.metric)) compared.metric = metrics[0];
     const one = own[metrics.indexOf(compared.metric)];
-    place.replaceChildren(controls(
+    show(place, controls(
       titles.length > 1 ? select("Classifier", titles, compared.title, (value) => { compared.title = value; redraw(); }) : null,
       select("Metric", metrics, compared.metric, (value) => { compared.metric = value; redraw(); })),
     comparisonTold(one), one.rows.length ? scroller("Pairs that differ", sortable(comparisonTable(one, one.rows.length))) : "");

@@ -4,7 +4,7 @@ const cost = { board: 0, metric: null };
 
 function costPoints(one, place) {
   const column = one.metrics.indexOf(place);
-  const passes = new Map(data.costs.filter(([title]) => same(title, one.title)).map(([, own, ...spent]) => [own, spent]));
+  const passes = new Map(data.costs.filter(([title]) => titled(title) === titled(one.title)).map(([, own, ...spent]) => [own, spent]));
   return one.rows.filter(([own, cells]) => passes.has(own) && cells[column] && cells[column][0] !== null)
     .map(([own, cells]) => ({ place: own, mean: cells[column][0], text: cells[column][1], passes: passes.get(own)[0], seconds: passes.get(own)[1] }));
 }
@@ -72,13 +72,13 @@ function costTable(one, place) {
 part("cost", (place, paperly) => {
   const priced = data.boards.filter((one) => data.costs.some(([title]) => same(title, one.title)));
   if (paperly) {
-    place.replaceChildren(...priced.flatMap((one) => one.metrics.slice(0, 6).map((own) => drawCost(one, own, 340))));
+    show(place, ...priced.flatMap((one) => one.metrics.slice(0, 6).map((own) => drawCost(one, own, 340))));
     return;
   }
   const redraw = () => {
     const one = priced[cost.board];
     if (!one.metrics.includes(cost.metric)) cost.metric = one.metrics.find((own) => metric(own).sign && metric(own).family === "faithfulness") ?? one.metrics.find((own) => metric(own).sign) ?? one.metrics[0];
-    place.replaceChildren(controls(
+    show(place, controls(
       priced.length > 1 ? select("Classifier", priced.map((other, order) => [order, titled(other.title)]), cost.board, (value) => { cost.board = Number(value); redraw(); }) : null,
       select("Metric", one.metrics.map((own) => [own, metric(own).name]), cost.metric, (value) => { cost.metric = Number(value); redraw(); })),
     drawCost(one, cost.metric, chartWidth(place, false)), costTable(one, cost.metric));

@@ -18,13 +18,13 @@ function counterfactualTable(one, name, view) {
 
 part("counterfactuals", (place, paperly) => {
   if (paperly) {
-    place.replaceChildren(...data.grids.flatMap((one) => Object.keys(one.explainers).map((name) => el("figure", {}, el("figcaption", {}, `${titled(one.title)}: ${name}`), counterfactualTable(one, name, "shown")))));
+    show(place, ...data.grids.flatMap((one) => Object.keys(one.explainers).map((name) => el("figure", {}, el("figcaption", {}, `${titled(one.title)}: ${name}`), counterfactualTable(one, name, "shown")))));
     return;
   }
   const redraw = () => {
     const one = data.grids[searched.block], names = Object.keys(one.explainers);
     if (!names.includes(searched.explainer)) searched.explainer = names[0];
-    place.replaceChildren(controls(
+    show(place, controls(
       data.grids.length > 1 ? select("Classifier", data.grids.map((other, order) => [order, titled(other.title)]), searched.block, (value) => { searched.block = Number(value); redraw(); }) : null,
       select("Explainer", names, searched.explainer, (value) => { searched.explainer = value; redraw(); }),
       select("View", [["shown", "counterfactual"], ["change", "change (red brighter, blue darker)"]], searched.view, (value) => { searched.view = value; redraw(); })),

@@ -76,7 +76,7 @@ function liveCurves(panel, chosen, width) {
     below.replaceChildren(readings(panel, lines, look, curve.at));
   };
   const light = (place) => drawn.forEach((path, own) => path.classList.toggle("faint", place !== null && own !== place));
-  root.addEventListener("pointermove", (event) => {
+  ["pointermove", "pointerdown"].forEach((kind) => root.addEventListener(kind, (event) => {
     const box = root.getBoundingClientRect(), left = ((event.clientX - box.left) / box.width) * width;
     const top = ((event.clientY - box.top) / box.height) * made.height, value = x.invert(left);
     const at = panel.x.reduce((best, one, place) => (Math.abs(one - value) < Math.abs(panel.x[best] - value) ? place : best), 0);
@@ -85,7 +85,7 @@ function liveCurves(panel, chosen, width) {
     if (!near) return;
     light(near[0]);
     showTip(event, [explainer(near[0]).name, `${number(near[1][at])} ± ${number(near[2][at])} at ${number(panel.x[at])}`]);
-  });
+  }));
   root.addEventListener("pointerleave", () => { hideTip(); light(null); });
   root.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -98,7 +98,7 @@ function liveCurves(panel, chosen, width) {
 
 // The five that lead by the metric, and the best control.
 function leading(panel) {
-  const one = data.boards.find((other) => same(other.title, panel.title)), place = metricPlace(panel.metric);
+  const one = data.boards.find((other) => titled(other.title) === titled(panel.title)), place = metricPlace(panel.metric);
   const column = one ? one.metrics.indexOf(place) : -1, there = new Set(panel.lines.map((line) => line[0]));
   if (column < 0) return new Set([...there].slice(0, 6));
   const sign = metric(place).sign || 1;
@@ -117,12 +117,13 @@ function curveChoices(panel, redraw) {
   return el("details", { class: "choices", open: curve.open, ontoggle: (event) => { curve.open = event.target.open; } },
     el("summary", {}, `Explainers: ${curve.chosen.size} of ${there.length} shown`),
     controls(quick("leading five and best control", leading(panel)), quick("all", new Set(there)), quick("none", new Set())),
+    look.size > data.colors.length * data.dashes.length ? el("p", { class: "note" }, "More explainers than kinds of lines: some look alike. Point at one to see which it is.") : null,
     ...unique(there.map((place) => explainer(place).family)).map((family) => el("fieldset", {}, el("legend", {}, family), ...boxes(family))));
 }
 
 part("curves", (place, paperly) => {
   if (paperly) {
-    place.replaceChildren(...data.curves.slice(0, 24).map((panel, order) => {
+    show(place, ...data.curves.slice(0, 24).map((panel, order) => {
       const chosen = leading(panel), { root, look, lines } = drawCurves(panel, chosen, 340, `curves-clip-${order}`);
       const key = lines.map((line) => el("li", {}, swatch(look.get(line[0])), explainer(line[0]).name));
       return el("figure", {}, el("figcaption", {}, `${titled(panel.title)}: ${panel.metric}, ${panel.curve.replaceAll("_", " ")}`), root, el("ul", { class: "key" }, ...key));
@@ -139,7 +140,7 @@ part("curves", (place, paperly) => {
     if (curve.key !== key) { curve.key = key; curve.at = null; curve.chosen = leading(panel); }
     const fields = controls(titles.length > 1 ? select("Classifier", titles.map((text, order) => [order, text]), curve.title, (value) => { curve.title = Number(value); redraw(); }) : null,
       select("Curve", kinds, curve.kind, (value) => { curve.kind = value; redraw(); }));
-    place.replaceChildren(fields, liveCurves(panel, curve.chosen, chartWidth(place, false)), curveChoices(panel, redraw));
+    show(place, fields, liveCurves(panel, curve.chosen, chartWidth(place, false)), curveChoices(panel, redraw));
     if (panel.left_out) place.append(el("p", { class: "note" }, `${panel.left_out} fractions between those shown are left out of this page; curves.parquet has them.`));
     if (focus !== undefined) place.querySelector(`[data-place="${focus}"]`)?.focus();
   };

@@ -92,7 +92,7 @@ function galleryFields(one, redraw) {
 
 part("gallery", (place, paperly) => {
   if (paperly) {
-    place.replaceChildren(...data.gallery.flatMap((one) => [el("h3", {}, titled(one.title)), ...galleryRows(one).slice(0, 4).map((row) => oneImage(one, row))]));
+    show(place, ...data.gallery.flatMap((one) => [el("h3", {}, titled(one.title)), ...galleryRows(one).slice(0, 4).map((row) => oneImage(one, row))]));
     return;
   }
   const redraw = (focus) => {
@@ -101,7 +101,7 @@ part("gallery", (place, paperly) => {
     if (!page.includes(shown.image)) shown.image = page[0];
     const view = !rows.length ? [el("p", { class: "empty" }, "No image fits the filters.")]
       : shown.view === "one" ? [thumbnails(one, page, redraw), oneImage(one, shown.image)] : [manyImages(one, page)];
-    place.replaceChildren(galleryFields(one, redraw), el("p", { class: "note" }, `${rows.length} of ${one.index.length} images; those with a hatched frame are predicted wrongly`), ...view, pager(rows.length, size, redraw) || "");
+    show(place, galleryFields(one, redraw), el("p", { class: "note" }, `${rows.length} of ${one.index.length} images${shown.view === "one" ? "; those with a hatched frame are predicted wrongly" : ""}`), ...view, pager(rows.length, size, redraw) || "");
     if (focus !== undefined) place.querySelector(`[data-row="${focus}"]`)?.focus();
   };
   redraw();

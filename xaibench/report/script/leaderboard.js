@@ -88,7 +88,7 @@ part("leaderboard", (place, paperly) => {
   };
   if (!mount) {
     mount = el("div", { class: "boards" });
-    place.replaceChildren(boardFilters(redraw), mount);
+    show(place, boardFilters(redraw), mount);
   }
   redraw(paperly);
 });

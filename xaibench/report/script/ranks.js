@@ -16,7 +16,7 @@ function groupSpans(rows) {
 
 function drawRanks(one, width) {
   const rows = one.rows, step = 20, spans = groupSpans(rows);
-  const named = Math.min(190, Math.round(width * 0.42)), bars = Math.max(0, ...spans.map((span) => span.lane + 1)) * 8 + 10, top = 34;
+  const named = Math.min(190, Math.round(width * 0.42)), bars = Math.max(0, ...spans.map((span) => span.lane + 1)) * 8 + 10, top = 46;
   const values = rows.map((row) => row[1]), ends = [Math.floor(Math.min(...values)), Math.ceil(Math.max(...values))];
   if (ends[0] === ends[1]) ends[1] += 1;
   const x = linear(...ends, named + 12, width - bars - 12), height = top + rows.length * step + 8;
@@ -25,7 +25,7 @@ function drawRanks(one, width) {
     root.append(svg("line", { class: "grid", x1: x(value), x2: x(value), y1: top - 6, y2: height }),
       svg("text", { class: "tick", x: x(value), y: top - 12, "text-anchor": "middle" }, number(value)));
   }
-  root.append(svg("text", { class: "axisname", x: named, y: 14, "text-anchor": "end" }, `mean rank over ${one.images} images (1 is best)`));
+  root.append(svg("text", { class: "axisname", x: 0, y: 14 }, `mean rank over ${one.images} images (1 is best)`));
   const colors = familyColors(), fits = Math.floor(named / 6.4);
   rows.forEach(([place, mean, own], order) => {
     const { name, family } = explainer(place), y = top + order * step + step / 2;
@@ -42,7 +42,7 @@ function drawRanks(one, width) {
 
 part("ranks", (place, paperly) => {
   if (paperly) {
-    place.replaceChildren(...data.ranks.slice(0, 12).map((one) => el("figure", {}, el("figcaption", {}, `${titled(one.title)}: ${one.metric}`), drawRanks(one, 340))));
+    show(place, ...data.ranks.slice(0, 12).map((one) => el("figure", {}, el("figcaption", {}, `${titled(one.title)}: ${one.metric}`), drawRanks(one, 340))));
     if (data.ranks.length > 12) place.append(el("p", {}, `${data.ranks.length - 12} further diagrams are on the screen's page.`));
     return;
   }
@@ -51,7 +51,7 @@ part("ranks", (place, paperly) => {
     if (!titles.includes(rank.title)) rank.title = titles[0];
     const own = data.ranks.filter((one) => titled(one.title) === rank.title), metrics = own.map((one) => one.metric);
     if (!metrics.includes(rank.metric)) rank.metric = metrics[0];
-    place.replaceChildren(controls(
+    show(place, controls(
       titles.length > 1 ? select("Classifier", titles, rank.title, (value) => { rank.title = value; redraw(); }) : null,
       select("Metric", metrics, rank.metric, (value) => { rank.metric = value; redraw(); })),
     drawRanks(own[metrics.indexOf(rank.metric)], chartWidth(place, false)));

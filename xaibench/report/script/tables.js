@@ -1,5 +1,16 @@
 // Tables whose heads are buttons that sort: by `data-value` of the cells where they have one, else by their text.
 
+// What a text is worth that begins with a number: "-0.12 ± 0.03", "(2.1 ± 0.9)e-7", "1,135"; else null.
+function worth(text) {
+  const found = text.replaceAll("−", "-").match(/^\(?(-?[\d,]*\.?\d+(?:e-?\d+)?)(?![\w.])(?:[^()]*\)e(-?\d+))?/);
+  return found ? Number(found[1].replaceAll(",", "")) * 10 ** Number(found[2] || 0) : null;
+}
+
+function texts(a, b) {
+  const left = worth(a), right = worth(b);
+  return left !== null && right !== null && left !== right ? left - right : a.localeCompare(b, "en", { numeric: true });
+}
+
 function sortBy(table, column, direction) {
   const body = table.tBodies[0];
   const value = (row) => {
@@ -10,7 +21,7 @@ function sortBy(table, column, direction) {
   const sign = direction === "ascending" ? 1 : -1;
   const order = (a, b) => {
     if (a === null || b === null) return (a === null) - (b === null); // what has no value stays last
-    return sign * (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true }));
+    return sign * (typeof a === "number" && typeof b === "number" ? a - b : texts(String(a), String(b)));
   };
   const rows = [...body.rows].map((row) => [value(row), row]);
   rows.sort((a, b) => order(a[0], b[0]));
