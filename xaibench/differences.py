@@ -15,6 +15,7 @@ import pandas as pd
 from xaibench import markdown as md
 from xaibench.claims.page import number
 from xaibench.component import ConfigurationError
+from xaibench.stats.intervals import ROUNDING
 from xaibench.tables.aggregate import KEYS
 from xaibench.tables.formats import MARKDOWN
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-5
 """Relative difference between the ends of intervals that counts as none: that of thread counts and machines."""
-
-ROUNDING = 2.0**-19
-"""Absolute difference that counts as none of a score by an axiom, such as completeness: what float32 leaves of a zero."""
 
 NAMES = ("dataset", "model", "trainer", "explainer", "metric", "score", "topic", "claim")
 STATES = ("moved", "vanished", "appeared", "within")

@@ -97,6 +97,7 @@ def test_an_image_without_a_score_is_left_out_and_not_averaged_away():
     table.loc[(table["explainer"] == "gradient") & (table["index"] < 3), "value"] = np.nan
     found = BeatsControls(metric="pointing_game")(results).set_index("explainer")
     assert found.loc["gradient", "images"] == 27
+    assert found.loc["gradient", "note"].endswith("undefined (image, seed) pairs: 9")
     assert found.loc["lrp", "images"] == 30
 
 
@@ -122,6 +123,27 @@ def test_rank_agreement_is_spearmans_correlation_of_the_means_by_seed():
     assert row["note"] == "published -0.01; these images only"
     with pytest.raises(ConfigurationError, match="expected one for each"):
         RankAgreement(first=("deletion",), second=())
+
+
+def test_explainers_that_take_no_part_do_not_change_an_order():
+    results = Scores({"deletion": OFFSETS, "insertion": OFFSETS})
+    results.table.loc[results.table["explainer"] == "random", "value"] = np.nan
+    (row,) = RankAgreement(first=("deletion",), second=("insertion",))(results).to_dict("records")
+    assert (row["value"], row["images"]) == (1.0, 30)
+    found = PublishedScores(metric="deletion", explainers=("gradient", "lrp", "occlusion"), values=(0.6, 0.9, 0.1))(results)
+    assert (found["value"].iloc[3], found["images"].iloc[3]) == (1.0, 30)
+
+
+def test_better_in_the_mean_alone_decides_nothing():
+    """A few images with large differences: the interval lies above 0, most images say the contrary."""
+    results = Scores({"mprt": {"gradient": 0.0, "lrp": 0.0}}, images=100)
+    table, draw = results.table, np.random.default_rng(0)
+    table["value"] = 0.01 * draw.normal(size=len(table)) + np.where(
+        table["explainer"] == "lrp", np.where(table["index"] < 30, 1.0, -0.1), 0
+    )
+    (found,) = BetterThan(metrics=("mprt",), explainers=("lrp",), than=("gradient",))(results).to_dict("records")
+    assert found["low"] > 0
+    assert found["holds"] is None
 
 
 @pytest.mark.parametrize("higher", [True, False])

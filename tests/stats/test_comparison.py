@@ -77,7 +77,7 @@ def test_pairs_tested_together_are_those_tested_alone(images):
         differences = (values[row["first"]] - values[row["second"]])[:, 0]
         given = differences[np.isfinite(differences)]
         assert row["p"] == stats.wilcoxon(given, zero_method="pratt").pvalue
-        assert row["images_needed"] == images_needed(given, 1 - 0.05 / len(table))
+        assert row["images_needed"] == images_needed(given if given.mean() >= 0 else -given, 1 - 0.05 / len(table))
         assert (row["effect_low"], row["effect_high"]) == wilson_interval(row["effect"], len(given))
 
 
@@ -89,6 +89,37 @@ def test_an_image_without_a_score_counts_for_the_other_pairs_alone():
     images = {frozenset(pair): count for pair, count in table["images"].items()}
     assert images == {frozenset("ab"): 16, frozenset("ac"): 16, frozenset("bc"): 20}
     assert set(ranks(scored(values), table.reset_index())["images"]) == {16}
+
+
+def test_images_needed_is_for_whoever_is_ahead_on_the_images_that_both_have():
+    draw = np.random.default_rng(2)
+    base = draw.normal(size=60)
+    # a is best over its own images, and behind b on those that both have
+    values = {"a": base - 1 + 0.1 * draw.normal(size=60), "b": base.copy()}
+    values["b"][:20], values["a"][:20] = np.nan, 9.0
+    (row,) = pairs(scored(values)).to_dict("records")
+    assert (row["first"], row["images"], row["images_needed"]) == ("a", 40, 2)
+    assert row["difference"] == pytest.approx(-1, abs=0.1)
+
+
+def test_one_seed_and_one_image_are_told():
+    given = scored({"a": np.arange(8.0) + 1, "b": np.arange(8.0)})
+    table = pairs(given)
+    assert set(table["seeds"]) == {1}
+    assert "One seed: the interval holds for this classifier only." in markdown(table, ranks(given, table))
+    single = scored({"a": [1.0], "b": [0.5], "c": [0.2]})
+    assert ranks(single, pairs(single)).empty
+
+
+def test_rounding_of_axioms_is_no_difference():
+    rows = pd.DataFrame({"explainer": np.repeat(["a", "b"], 40), "index": np.tile(np.arange(40), 2), "seed": 0, "draw": 0, "target": 0})
+    rows["value"] = np.where(rows["explainer"] == "a", 0.0, 1e-7 + 1e-8 * rows["index"])
+    facts = {"dataset": "d", "model": "m", "trainer": "t", "metric": "q", "metric_version": 1, "higher_is_better": False, "score": "value"}
+    rows = rows.assign(**facts, family="gradient", flag="")
+    for family, p in (("axiomatic", 1.0), ("faithfulness", 1e-6)):
+        ((row,),) = (pairs(one).to_dict("records") for one in scored_tables(rows.assign(metric_family=family)))
+        assert row["p"] <= p
+        assert row["differs"] == (family != "axiomatic")
 
 
 def test_equal_scores_and_missing_ones_have_a_defined_outcome():
@@ -207,4 +238,4 @@ def test_tables_come_from_the_long_table_with_draws_and_targets_averaged():
     spoiled.loc[0, "value"] = np.nan  # one target of one draw of image 3, seed 0
     (found,) = scored_tables(spoiled)
     assert np.isnan(found.by_explainer["a"][0, 0])
-    assert found.means().shape == (2, 2)
+    assert found.means(list(found.by_explainer)).shape == (2, 2)

@@ -54,6 +54,15 @@ def test_a_study_gets_its_statistics_and_the_same_bytes_again(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_pairs_are_kept_where_no_image_has_all_explainers(tmp_path):
+    table = long_table(explainers=("strong", "weak", "random"), images=60)
+    for place, name in enumerate(("strong", "weak", "random")):
+        table.loc[(table["explainer"] == name) & (table["index"] % 3 == place), "value"] = np.nan
+    significance.write(table, by_image(table), tmp_path)
+    assert "ranks.csv" not in names(tmp_path)
+    assert pd.read_parquet(tmp_path / "comparison.parquet")["differs"].all()
+
+
 @pytest.mark.parametrize(
     ("given", "missing"),
     [
@@ -71,7 +80,7 @@ def test_what_cannot_be_said_is_not_written(tmp_path, given, missing):
 def test_the_diagram_sorts_by_rank_and_joins_what_does_not_differ(tmp_path):
     rows = [("b", "gradient", 2.0, "ab"), ("a", "gradient", 1.2, "a"), ("c", "control", 2.8, "b"), ("d", "gradient", 4.0, "c")]
     ranks = pd.DataFrame(rows, columns=["explainer", "family", "mean_rank", "groups"])
-    figure = critical_difference(ranks.assign(dataset="d", model="m", metric="q", images=9, friedman=0.01), tmp_path / "cd.png")
+    figure = critical_difference(ranks.assign(dataset="d", model="m", trainer="t", metric="q", images=9, friedman=0.01), tmp_path / "cd.png")
     (axes,) = figure.axes
     heights = {label.get_text(): label.get_position()[1] for label in axes.texts}
     assert heights["a"] > heights["b"] > heights["c"] > heights["d"]

@@ -70,6 +70,19 @@ def test_missing_scores_are_counted_and_left_out():
     assert nothing["undefined"] == 1.0
 
 
+def test_an_image_counts_once_whatever_each_seed_predicts():
+    table = long_table(noisy(0.5), images=30)
+    apart = table.assign(target=(table["index"] + table["seed"]) % 3)
+    pd.testing.assert_frame_equal(metric_quality(apart), metric_quality(table))
+
+
+def test_undefined_is_that_of_the_kind_with_most():
+    (row,) = metric_quality(long_table(lambda kind, strength, *_: math.nan if kind == "blur" and strength else -strength)).to_dict(
+        "records"
+    )
+    assert row["undefined"] == 1.0
+
+
 def test_images_needed_is_the_sample_size_of_a_paired_test():
     draw = np.random.default_rng(3)
     table = pd.DataFrame({0.0: draw.normal(0.5, 1, 4000), 0.25: np.zeros(4000)})

@@ -19,12 +19,12 @@ def scored(sign=1.0, **values):
 
 def test_means_are_those_of_shared_images():
     found = scored(-1.0, lime=[[1, 2], [3, 4], [9, 9]], sobel=[[1, 1], [2, 2], [NAN, 1]])
-    np.testing.assert_array_equal(found.means(), [[-2, -3], [-1.5, -1.5]])
+    np.testing.assert_array_equal(found.means(["lime", "sobel"]), [[-2, -3], [-1.5, -1.5]])
 
 
 @pytest.mark.filterwarnings("error")
 def test_without_a_shared_image_there_is_no_mean():
-    found = scored(lime=[[1, 2], [NAN, 4]], sobel=[[NAN, 1], [2, 2]]).means()
+    found = scored(lime=[[1, 2], [NAN, 4]], sobel=[[NAN, 1], [2, 2]]).means(["lime", "sobel"])
     assert found.shape == (2, 2)
     assert np.isnan(found).all()
 

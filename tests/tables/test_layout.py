@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -113,8 +114,9 @@ def test_layouts_that_cannot_be(rows, columns, told):
 
 
 def comparison(trainer="adam", **p):
-    """Pairwise tests on the digits' deletion, by the pair's names."""
-    rows = [dict(zip(("first", "second"), pair.split("_"), strict=True)) | {"differs": value} for pair, value in p.items()]
+    """Pairwise tests on the digits' deletion, by the pair's names: whether they differ, None where there is no test."""
+    tests = [{"differs": bool(value), "p_holm": math.nan if value is None else 0.5} for value in p.values()]
+    rows = [dict(zip(("first", "second"), pair.split("_"), strict=True)) | test for pair, test in zip(p, tests, strict=True)]
     return pd.DataFrame(rows).assign(dataset="digits", model="conv_8", trainer=trainer, metric="deletion[steps=10]")
 
 
@@ -135,9 +137,21 @@ def test_scores_that_do_not_differ_from_the_best_are_marked():
     assert ("‡", "not compared with the best, image by image") in control.notes
 
 
+def test_what_could_not_be_tested_is_not_said_to_be_equal():
+    first = blocks(grid(), extras=Extras(comparison(lime_ig=None, ig_sobel=True)))[0]
+    assert plain(first.rows[1].cells[0]).endswith(" (‡)")
+
+
+def test_errors_against_axioms_are_all_best_where_they_are_rounding():
+    given = grid().assign(metric_family="axiomatic")
+    given.loc[given["explainer"] == "ig", "mean"], given.loc[given["explainer"] == "lime", "mean"] = 1e-8, 3e-7
+    assert [row.head.names[0] for row in blocks(given)[0].rows if row.cells[0].best] == ["ig", "lime"]
+    assert [row.head.names[0] for row in blocks(given.assign(metric_family="f"))[0].rows if row.cells[0].best] == ["ig"]
+
+
 def test_a_mean_over_few_images_is_not_the_best():
     given = grid()
-    given.loc[given["explainer"] == "ig", "undefined"] = given["images"].max() + 1
+    given.loc[given["explainer"] == "ig", "planned"] = 2 * given["images"].max() + 1
     assert [row.head.names[0] for row in blocks(given)[0].rows if row.cells[0].best] == ["lime"]
 
 

@@ -75,6 +75,7 @@ def row(
     The interval is cut at the ends of `within`, the range that the value can have.
     """
     low, high = max(float(found.low), within[0]), min(float(found.high), within[1])
+    undefined = int(found.undefined)
     return {
         **{name: names.get(name, "") for name in ("dataset", "model", "explainer")},
         "claim": claim,
@@ -85,7 +86,7 @@ def row(
         "holds": judged(low, high, relation, threshold) if relation else None,
         "images": int(found.images),
         "seeds": found.seeds,
-        "note": found.note,
+        "note": "; ".join(filter(None, [found.note, f"undefined (image, seed) pairs: {undefined}" if undefined else ""])),
     }
 
 

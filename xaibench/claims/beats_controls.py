@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,26 @@ def beside(scored: Scored) -> Iterator[dict[str, Any]]:
     if control is None:
         return
     best, mean = control
-    compared = pairs(scored)
-    tests = compared.set_index(["first", "second"])[["p_holm", "differs"]].to_dict("index") if len(compared) else {}
-    for name, values in scored.by_explainer.items():
+    verdicts = compared(scored)
+    for name in scored.by_explainer:
         if name not in scored.controls:
-            found = crossed_interval(scored.sign * (values - scored.by_explainer[best]))
-            test = tests.get((name, best)) or tests[best, name]
-            checked = row(scored.names | {"explainer": name}, f"{scored.metric} better than that of the best control, {best}", found, ">")
-            p = "" if math.isnan(test["p_holm"]) else "p < .001" if test["p_holm"] < 0.001 else f"p = {test['p_holm']:.3f}"
-            note = "; ".join(filter(None, [f"{best} {mean:.3g}", p, checked["note"]]))
-            yield checked | {"holds": checked["holds"] if test["differs"] else None, "note": note}
+            checked = verdicts(name, best, f"{scored.metric} better than that of the best control, {best}")
+            yield checked | {"note": "; ".join(filter(None, [f"{best} {mean:.3g}", checked["note"]]))}
+
+
+def compared(scored: Scored) -> Callable[[str, str, str], dict[str, Any]]:
+    """What makes the row of two explainers, with a claim's text: how much better the first is, decided where they differ significantly."""
+    found = pairs(scored)
+    tests = found.set_index(["first", "second"])[["p_holm", "differs"]].to_dict("index") if len(found) else {}
+
+    def verdict(first: str, second: str, claim: str) -> dict[str, Any]:
+        better = crossed_interval(scored.sign * (scored.by_explainer[first] - scored.by_explainer[second]))
+        test = tests.get((first, second)) or tests[second, first]
+        checked = row(scored.names | {"explainer": first}, claim, better, ">")
+        p = "" if math.isnan(test["p_holm"]) else "p < .001" if test["p_holm"] < 0.001 else f"p = {test['p_holm']:.3f}"
+        return checked | {
+            "holds": checked["holds"] if test["differs"] else None,
+            "note": "; ".join(filter(None, [p, checked["note"]])),
+        }
+
+    return verdict

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from xaibench.claims.base import row
+from xaibench.claims.beats_controls import compared
 from xaibench.claims.score_claim import ScoreClaim
-from xaibench.stats.intervals import crossed_interval
 from xaibench.tables.longtable import Results
 
 
@@ -16,7 +15,9 @@ from xaibench.tables.longtable import Results
 class BetterThan(ScoreClaim):
     """How much better an explainer scores than another one, image by image; expected above 0.
 
-    One row for each metric, pair and classifier's configuration, with the interval of images crossed with seeds.
+    One row for each metric, pair and classifier's configuration, with the interval of images crossed with seeds and, in the note, p of
+    Wilcoxon's signed rank test with Holm's correction over all pairs of explainers. It holds, or does not, where the two differ
+    significantly (`comparison.pairs`); else it is undecided.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ class BetterThan(ScoreClaim):
         """Check the claim."""
         for metric in self.metrics:
             for scored in self.scored(results, metric):
+                verdict = compared(scored)
                 for first, second in zip(self.explainers, self.than, strict=True):
                     if {first, second} <= scored.by_explainer.keys():
-                        found = crossed_interval(scored.sign * (scored.by_explainer[first] - scored.by_explainer[second]))
-                        yield row(scored.names | {"explainer": first}, f"{metric} better than that of {second}", found, ">")
+                        yield verdict(first, second, f"{metric} better than that of {second}")

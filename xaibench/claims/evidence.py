@@ -16,6 +16,8 @@ from xaibench.identity import predict_key
 from xaibench.stages import arrays_of
 from xaibench.tables.longtable import Results
 
+NAMES = ("dataset", "model", "trainer", "explainer")
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -24,7 +26,7 @@ class Evidence:
     Attributes
     ----------
     names
-        Labels of data set, model and explainer.
+        Labels of data set, model, trainer and explainer.
     classes
         Names of the K classes.
     index, labels
@@ -78,10 +80,10 @@ def evidences(results: Results) -> Iterator[Evidence]:
     groups: dict[tuple[str, ...], dict[str, Cell]] = {}
     for cell, _ in results.found:
         facts = results.facts(cell)
-        group = groups.setdefault(tuple(facts[name] for name in ("dataset", "model", "trainer", "explainer")), {})
+        group = groups.setdefault(tuple(facts[name] for name in NAMES), {})
         group.setdefault(cell.explaining.key, cell)
-    for (dataset, model, _, explainer), cells in groups.items():
-        yield _evidence({"dataset": dataset, "model": model, "explainer": explainer}, cells, results)
+    for names, cells in groups.items():
+        yield _evidence(dict(zip(NAMES, names, strict=True)), cells, results)
 
 
 def _evidence(names: dict[str, str], cells: dict[str, Cell], results: Results) -> Evidence:

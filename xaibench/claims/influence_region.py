@@ -49,15 +49,15 @@ class InfluenceRegion(Claim):
 
     def rows(self, results: Results) -> Iterable[dict[str, Any]]:
         """Check the claim."""
-        groups: dict[tuple[str, str], list[Any]] = {}
-        known: dict[tuple[str, str], tuple[tuple[str, ...], int]] = {}
+        groups: dict[tuple[str, ...], list[Any]] = {}
+        known: dict[tuple[str, ...], tuple[tuple[str, ...], int]] = {}
         for facts, training, artifact in results.influences():
             if facts["influence"] == self.influence and (not self.datasets or facts["dataset"] in self.datasets):
-                key = facts["dataset"], facts["model"]
+                key = facts["dataset"], facts["model"], facts["trainer"]
                 groups.setdefault(key, []).append(artifact.tensors)
                 known[key] = training.dataset.classes, len(results.prediction(training)[0])
-        for (dataset, model), members in groups.items():
-            classes, images = known[dataset, model]
+        for key, members in groups.items():
+            (dataset, model, _), (classes, images) = key, known[key]
             for target in self.classes:
                 found = self._interval(members, target, images)
                 text = f"influence on {classes[target]} inside {self.rectangle}, less that elsewhere"

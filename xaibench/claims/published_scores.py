@@ -53,8 +53,9 @@ class PublishedScores(ScoreClaim):
                 found = row(scored.names | {"explainer": name}, f"{self.metric} {self.score}", crossed_interval(scored.by_explainer[name]))
                 yield found | {"note": "; ".join(filter(None, [f"published {value:g}", found["note"]]))}
             if len(known) >= 3:
-                order = list(scored.by_explainer)
-                means = scored.sign * scored.means()[[order.index(name) for name, _ in known]]
+                names = [name for name, _ in known]
+                means = scored.sign * scored.means(names)
                 agreement = [stats.spearmanr(seed, [value for _, value in known]).statistic for seed in means.T]
                 text = f"rank correlation of the {len(known)} explainers' order with the published one, {self.metric} {self.score}"
-                yield row(scored.names, text, over_seeds(agreement), ">=", self.agreement, (-1.0, 1.0))
+                found = row(scored.names, text, over_seeds(agreement), ">=", self.agreement, (-1.0, 1.0))
+                yield found | {"images": len(scored.shared(names))}

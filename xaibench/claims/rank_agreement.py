@@ -49,8 +49,11 @@ class RankAgreement(ScoreClaim):
                 against = others.get(tuple(scored.names.values()))
                 if against is not None:
                     shared = [name for name in scored.by_explainer if name in against.by_explainer and name not in scored.controls]
-                    means = [each.means()[[list(each.by_explainer).index(name) for name in shared]].T for each in (scored, against)]
+                    if len(shared) < 2:
+                        continue
+                    means = [each.means(shared).T for each in (scored, against)]
+                    images = min(len(each.shared(shared)) for each in (scored, against))
                     found = over_seeds([stats.spearmanr(*pair).statistic for pair in zip(*means, strict=True)])
                     text = f"rank correlation of the order of {len(shared)} explainers: {one} against {other}"
                     result = row(scored.names, text, found, within=(-1.0, 1.0))
-                    yield result | {"note": "; ".join(filter(None, [told, result["note"]]))}
+                    yield result | {"images": images, "note": "; ".join(filter(None, [told, result["note"]]))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,14 +37,15 @@ class ScoreClaim(Claim):
         if self.datasets and len(chosen):
             chosen = chosen[chosen["dataset"].isin(self.datasets)]
         for scored in scored_tables(chosen, score):
-            if self._accuracy(results, scored.names["dataset"], scored.names["model"]) >= self.least_accuracy:
+            if self._accuracy(results, scored.names) >= self.least_accuracy:
                 yield scored
 
-    def _accuracy(self, results: Results, dataset: str, model: str) -> float:
+    def _accuracy(self, results: Results, wanted: Mapping[str, str]) -> float:
         """Mean test accuracy over the seeds; the names of the explained images (`dataset[correct=true]`) do not matter."""
         found = []
         for names, training, _, _ in results.classifiers():
-            if dataset.startswith(names["dataset"]) and names["model"] == model:
+            dataset, same = names["dataset"], all(names[key] == wanted[key] for key in ("model", "trainer"))
+            if same and (wanted["dataset"] == dataset or wanted["dataset"].startswith(f"{dataset}[")):
                 label, guess, _ = results.prediction(training)
                 found.append(float((label == guess).mean()))
         return float(np.mean(found)) if found else 0.0

@@ -22,16 +22,17 @@ BAR = 0.03
 
 
 def critical_difference(ranks: pd.DataFrame, path: Path) -> Figure:
-    """A panel for each (dataset, model) of one metric: explainers by mean rank, the best above; a bar joins those that do not differ.
+    """A panel for each classifier, of one metric: explainers by mean rank, the best above; a bar joins those that do not differ.
 
     Parameters
     ----------
     ranks
-        Columns dataset, model, metric, explainer, family, mean_rank, groups (letters), images, friedman.
+        Columns dataset, model, trainer, metric, explainer, family, mean_rank, groups (letters), images, friedman.
     path
         File to write: png, svg or pdf.
     """
-    panels = list(ranks.groupby(["dataset", "model"], sort=True))
+    keys = ["dataset", "model", *(["trainer"] if ranks["trainer"].nunique() > 1 else [])]
+    panels = list(ranks.groupby(keys, sort=True))
     families = dict(ranks[["explainer", "family"]].itertuples(index=False, name=None))
     colors = {name: look["color"] for name, look in style.families(families).items()}
     most = max(len(part) for _, part in panels)
@@ -40,9 +41,9 @@ def critical_difference(ranks: pd.DataFrame, path: Path) -> Figure:
         rows = -(-len(panels) // columns)
         figure = style.new(WIDTH * columns + 0.3, (0.75 + ROW * max(most, 4)) * rows + 0.3)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for one, ((dataset, model), part) in zip(axes, panels, strict=False):
+        for one, ((dataset, *rest), part) in zip(axes, panels, strict=False):
             _panel(one, part.sort_values("mean_rank", kind="stable"), colors)
-            one.set_title(_title(str(dataset), str(model), int(part["images"].iloc[0]), float(part["friedman"].iloc[0])))
+            one.set_title(_title(str(dataset), " / ".join(map(str, rest)), int(part["images"].iloc[0]), float(part["friedman"].iloc[0])))
         for one in axes[len(panels) :]:
             one.axis("off")
         dots = {family: axes[0].plot([], [], "o", markersize=3, color=colors[name])[0] for name, family in sorted(families.items())}

@@ -36,7 +36,8 @@ def by_class(long: pd.DataFrame, score: str = "value") -> pd.DataFrame:
 def markdown(table: pd.DataFrame) -> str:
     """Explainers by classes, a part for each data set, model and metric, controls last."""
     lines = [NOTE, ""]
-    for names, part in table.groupby(["dataset", "model", "metric"], sort=True):
+    keys = ["dataset", "model", *(["trainer"] if table["trainer"].nunique() > 1 else []), "metric"]
+    for names, part in table.groupby(keys, sort=True):
         heads = sorted(set(part["images_of"]), key=natural)
         classes = [name for name in heads if name not in ("right", "wrong")]
         rows, wide = [], part.pivot(index=["family", "explainer"], columns="images_of", values="mean")

@@ -19,8 +19,9 @@ from statsmodels.stats.multitest import multipletests
 
 from xaibench import markdown as md
 from xaibench.problem import Family
-from xaibench.stats.intervals import Floats, crossed_interval, images_needed, wilson_interval
+from xaibench.stats.intervals import Floats, crossed_interval, images_needed, note_of, wilson_interval
 from xaibench.stats.paired import CLASSIFIER, Scored, by_classifier
+from xaibench.tables.layout import SENTENCES
 
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
@@ -38,7 +39,7 @@ def pairs(scored: Scored) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `dataset`, `model`, `trainer`, `metric`; `first`, `second`; `images` that both have a score for, with all seeds; `difference`, how
+        `dataset`, `model`, `trainer`, `metric`; `first`, `second`; `images` that both have a score for, with all `seeds`; `difference`, how
         much better the first is, in the metric's unit, with `low` and `high` (images crossed with seeds); `effect` with `effect_low` and
         `effect_high`: the share of images on which the first is better, ties counted half, with Wilson's interval (Wilson 1927); `p` of
         Wilcoxon's signed rank test (zeros ranked as by Pratt 1959), 1 where all differences are 0; `p_holm`, adjusted for all pairs of the
@@ -57,7 +58,7 @@ def pairs(scored: Scored) -> pd.DataFrame:
     found = crossed_interval(good[..., firsts] - good[..., seconds], LEVEL)
     columns: dict[str, Any] = {**scored.names, "metric": scored.metric, "metric_family": scored.metric_family}
     columns |= {"first": [names[place] for place in firsts], "second": [names[place] for place in seconds]}
-    columns |= {"images": found.images, "difference": found.mean, "low": found.low, "high": found.high}
+    columns |= {"images": found.images, "seeds": found.seeds, "difference": found.mean, "low": found.low, "high": found.high}
     tested = _tested((unit[:, firsts] - unit[:, seconds]).T)
     adjusted, way = holm(tested["p"]), tested.pop("way")
     differs = (np.sign(found.low) == np.sign(found.high)) & (adjusted < ALPHA) & (way == np.sign(found.mean)) & (way != 0)
@@ -77,7 +78,8 @@ def _tested(differences: Floats) -> dict[str, Floats]:
             continue
         effect = ((given > 0) + (given == 0) / 2).mean(axis=1)
         way = np.sign((np.sign(given) * stats.rankdata(np.abs(given), axis=1)).sum(axis=1))
-        numbers = effect, *wilson_interval(effect, given.shape[1], LEVEL), _signed_ranks(given), way, images_needed(given, level)
+        ahead = given * np.where(given.mean(axis=1, keepdims=True) < 0, -1.0, 1.0)  # whoever is, on the images that both have
+        numbers = effect, *wilson_interval(effect, given.shape[1], LEVEL), _signed_ranks(given), way, images_needed(ahead, level)
         for column, values in zip(found.values(), numbers, strict=True):
             column[those] = values
     return found
@@ -119,7 +121,7 @@ def ranks(scored: Scored, compared: pd.DataFrame) -> pd.DataFrame:
     """
     names = scored.usable()
     whole = scored.shared(names).mean(axis=1) if len(names) > 1 else np.empty((0, 0))
-    if not len(whole):
+    if len(whole) < 2:
         return pd.DataFrame()
     mean = stats.rankdata(-whole, axis=1).mean(axis=0)
     friedman = float(stats.friedmanchisquare(*whole.T).pvalue) if len(names) > 2 and np.ptp(whole, axis=1).any() else np.nan
@@ -164,7 +166,8 @@ def markdown(compared: pd.DataFrame, ranked: pd.DataFrame) -> str:
             apart = chosen[chosen["differs"] & ((chosen["first"] == first) | (chosen["second"] == first))]
             near = [name for name in others if name not in {*apart["first"], *apart["second"]}]
             rows.append([metric, own["images"].iloc[0], first, ", ".join(near) or "none", _beside(own, chosen)])
-        lines += [f"## {title}", "", *md.table(heads, rows, "lrl"), ""]
+        told = SENTENCES.get(note_of(int(mine["seeds"].iloc[0])), "")
+        lines += [f"## {title}", "", *([f"{told.capitalize()}.", ""] if told else []), *md.table(heads, rows, "lrl"), ""]
     return "\n".join(lines)
 
 

@@ -29,9 +29,11 @@ def write(scores: pd.DataFrame, parts: Iterable[Part], folder: Path) -> None:
     scored = list(scored_parts(part for part in parts if part.facts["score"] == "value"))
     compared = [pairs(one) for one in scored]
     ranked = [ranks(one, table) for one, table in zip(scored, compared, strict=True) if len(table)]
-    if any(len(one) for one in ranked):
-        every, found = pd.concat(compared, ignore_index=True), pd.concat(ranked, ignore_index=True)
+    every = pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
+    if len(every):
         every.to_parquet(folder / PAIRS, index=False)
+    if any(len(one) for one in ranked):
+        found = pd.concat(ranked, ignore_index=True)
         found.to_csv(folder / "ranks.csv", index=False, float_format=FORMAT)
         (folder / "comparison.md").write_text(markdown(every, found), encoding="utf-8")
         for metric, part in found.groupby("metric", sort=True):

@@ -15,7 +15,12 @@ from scipy import stats
 from statsmodels.stats.power import normal_sample_size_one_tail
 from statsmodels.stats.proportion import proportion_confint
 
+from xaibench.problem import Family
+
 VERSION = 1
+
+ROUNDING = 2.0**-19
+"""What float32 leaves of a zero: an error against an axiom, such as completeness, that is no larger is none."""
 
 ONE_SEED = "this classifier only"
 TWO_SEEDS = "two seeds"
@@ -210,6 +215,12 @@ def ranks_of(means: ArrayLike) -> Floats:
     digits, exponents = np.frexp(np.asarray(means, dtype=np.float64))
     found: Floats = stats.rankdata(-np.ldexp(np.round(digits, 10), exponents), axis=-1)
     return found
+
+
+def without_rounding(values: ArrayLike, metric_family: str) -> Floats:
+    """Scores of a family of metrics: errors against axioms that are `ROUNDING` are 0."""
+    given = np.asarray(values, dtype=np.float64)
+    return np.where(np.abs(given) <= ROUNDING, 0.0, given) if metric_family == Family.AXIOMATIC.value else given
 
 
 def wilson_interval(share: ArrayLike, count: int, level: float = 0.95) -> tuple[Floats, Floats]:

@@ -21,12 +21,12 @@ MOST_COLUMNS = 12
 FEWEST = 3
 """Explainers, below which an order says nothing."""
 
-NOTE = """Spearman's rank correlation between the orders that two metrics give the explainers (means over images and seeds, better first).
-W: Kendall's coefficient of concordance of all metrics of the family, or of all, as judges of the explainers, 1 where all give one order;
-alpha: Krippendorff's, for ordinal ranks, 0 where they agree as by chance, below 0 where they contradict each other. Interval: 95 %, of the
-bootstrap over images, the same for all metrics, and of the seeds. A metric orders the explainers that it is defined for on at least
-half of the images, two metrics are compared by those that both order, and W and alpha by as many as all of their metrics order: what lacks
-most is left out, as named."""
+NOTE = """Spearman's rank correlation between the orders that two metrics give the explainers (means over images, better first), mean over
+seeds. W: Kendall's coefficient of concordance of all metrics of the family, or of all, as judges of the explainers, 1 where all give one
+order; alpha: Krippendorff's, for ordinal ranks, 0 where they agree as by chance, below 0 where they contradict each other. Interval: 95
+%, of the bootstrap over images, the same for all metrics, and of the seeds. A metric orders the explainers that it is defined for on at
+least half of the images, two metrics are compared by those that both order, and W and alpha by as many as all of their metrics order:
+what lacks most is left out, as named."""
 
 
 def metric_agreement(scored: Sequence[Scored]) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def metric_agreement(scored: Sequence[Scored]) -> pd.DataFrame:
         if len(shared) >= FEWEST:
             known: dict[str, Any] = {"kind": "spearman", "first": first.scored.metric, "second": second.scored.metric}
             known |= {"metrics": 2, "explainers": len(shared), "left_out": ""}
-            rows += [known | one for one in _intervals(_spearman(first.ranks(shared), second.ranks(shared))[None])]
+            rows += [known | one for one in _intervals(_spearman(first.ranks(shared), second.ranks(shared))[None], [-1.0])]
     for name, members in _families(judges).items():
         rows += _together(name, members)
     return pd.DataFrame([scored[0].names | row for row in rows])
@@ -101,7 +101,7 @@ def _together(name: str, judges: Sequence[Judge]) -> Iterator[dict[str, Any]]:
     ranks = np.stack([by_metric[one.metric].ranks(tuple(explainers)) for one in members])
     left = [metric for metric in by_metric if metric not in {one.metric for one in members}]
     known = {"first": name, "second": "", "metrics": len(members), "explainers": len(explainers), "left_out": " ".join(left)}
-    for kind, numbers in zip(("W", "alpha"), _intervals(np.stack([_concordance(ranks), _alpha(ranks)])), strict=True):
+    for kind, numbers in zip(("W", "alpha"), _intervals(np.stack([_concordance(ranks), _alpha(ranks)]), [0.0, -1.0]), strict=True):
         yield {"kind": kind} | known | numbers
 
 
@@ -140,11 +140,11 @@ def _alpha(ranks: Floats) -> Floats:
     return 1.0 - np.divide(observed, expected, where=expected > 0, out=np.full(expected.shape, np.nan))
 
 
-def _intervals(values: Floats) -> list[dict[str, float]]:
-    """Of numbers (N, 1 + R, seeds), the first of which are the estimates; NaN where a replicate is."""
+def _intervals(values: Floats, least: Sequence[float]) -> list[dict[str, float]]:
+    """Of numbers (N, 1 + R, seeds), the first of which are the estimates, between `least` and 1; NaN where a replicate is."""
     mean, low, high = resampled_interval(values.T)
-    ends = np.maximum(low, -1.0), np.minimum(high, 1.0)
-    return [{"value": value, "low": least, "high": most} for value, least, most in zip(mean, *ends, strict=True)]
+    ends = np.maximum(low, least), np.minimum(high, 1.0)
+    return [{"value": value, "low": first, "high": last} for value, first, last in zip(mean, *ends, strict=True)]
 
 
 def markdown(table: pd.DataFrame) -> str:

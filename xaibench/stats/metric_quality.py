@@ -36,8 +36,8 @@ def metric_quality(scores: pd.DataFrame) -> pd.DataFrame:
         `negated` and `pure_noise`: on how many images the explanation scores better than its negative, and than noise (a tie counts
         half). `images_needed`: images with which a paired test at 95 % notices, with a power of 80 %, a quarter of noise; infinite where
         the mean does not fall. `draw_share`: share of the variance between images and draws that is due to draws; NaN with one draw.
-        `undefined`: share of images without a score at some strength, which are left out. `tells`: "yes" if the whole interval under
-        noise is above 0, "reversed" if it is below, else "no".
+        `undefined`: share of images without a score at some strength, which are left out, of the kind with most of them. `tells`: "yes" if
+        the whole interval under noise is above 0, "reversed" if it is below, else "no".
     """
     chosen = scores[(scores["score"] == "value") & scores["explainer.kind"].notna()]
     rows = [_row(names, part) for names, part in chosen.groupby(["dataset", "model", "metric"], sort=True, observed=True)]
@@ -59,7 +59,7 @@ def _row(names: Any, part: pd.DataFrame) -> dict[str, Any]:
     row["pure_noise"] = _better(tables["noise"])
     row["images_needed"] = noticing(tables["noise"])
     row["draw_share"] = draw_share(tables["noise"])
-    row["undefined"] = float(tables["noise"].isna().any(axis=1).mean())
+    row["undefined"] = max(float(tables[kind].isna().any(axis=1).mean()) for kind in KINDS if len(tables[kind]))
     low, high = row["noise_low"], row["noise_high"]
     return row | {"tells": "yes" if low > 0 else "reversed" if high < 0 else "no"}
 
@@ -79,10 +79,10 @@ def recovery(scores: Floats) -> Floats:
 
 
 def _crossed(values: pd.Series) -> Interval:
-    """The interval over images crossed with seeds."""
+    """The interval over images crossed with seeds, whatever each seed's classifier predicts for an image."""
     if values.empty:
         return crossed_interval(np.full((1, 1), np.nan))
-    averaged = values.groupby(["seed", "index", "target"], observed=True).mean().unstack("seed")
+    averaged = values.groupby(["seed", "index"], observed=True).mean().unstack("seed")
     return crossed_interval(averaged.to_numpy())
 
 
@@ -107,7 +107,7 @@ def draw_share(table: pd.DataFrame) -> float:
     scores = table.iloc[:, 0].unstack("draw").dropna()
     if scores.shape[1] < 2 or len(scores) < 2:
         return math.nan
-    between, total = scores.var(axis=1, ddof=1).mean(), scores.to_numpy().var(ddof=1)
+    between, total = scores.var(axis=1, ddof=1).mean(), scores.stack().groupby("seed").var(ddof=1).mean()
     return float(min(between / total, 1.0)) if total else 0.0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from xaibench.problem import Family
-from xaibench.stats.intervals import Floats, image_weights
+from xaibench.stats.intervals import Floats, image_weights, without_rounding
 from xaibench.tables.aggregate import Part, by_image
 from xaibench.tables.blocks import natural
 
@@ -18,7 +18,7 @@ CLASSIFIER = ["dataset", "model", "trainer"]
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of all explainers by one metric on one classifier's configuration.
+    """The scores of all explainers by one metric on one classifier's configuration, see `without_rounding`.
 
     Attributes
     ----------
@@ -83,12 +83,12 @@ class Scored:
         found: Floats = np.tensordot(weights, values[kept], axes=1)
         return found
 
-    def means(self) -> Floats:
-        """(explainers, seeds), how good: the mean over the images that all explainers have a score for, with all seeds, times `sign`.
+    def means(self, explainers: Sequence[str]) -> Floats:
+        """(explainers, seeds), how good: the mean over the images that all of these have a score for, with all seeds, times `sign`.
 
         NaN where there is no such image.
         """
-        shared = self.shared(list(self.by_explainer))
+        shared = self.shared(explainers)
         found: Floats = shared.mean(axis=0).T if len(shared) else np.full(shared.shape[:0:-1], np.nan)
         return found
 
@@ -141,7 +141,7 @@ def scored_parts(found: Iterable[Part]) -> Iterator[Scored]:
             dict(zip(CLASSIFIER, names, strict=True)),
             metric,
             str(facts["metric_family"]),
-            {name: by_name[name].spread(*axes) for name in explainers},
+            {name: without_rounding(by_name[name].spread(*axes), str(facts["metric_family"])) for name in explainers},
             {name: str(by_name[name].facts["family"]) for name in explainers},
             1.0 if pd.isna(facts["higher_is_better"]) or bool(facts["higher_is_better"]) else -1.0,
             {name: int((np.unique(by_name[name].places[0], return_counts=True)[1] == len(axes[1])).sum()) for name in explainers},

@@ -12,6 +12,7 @@ from scipy import stats
 
 from xaibench import markdown as md
 from xaibench.problem import Family
+from xaibench.stats.intervals import without_rounding
 from xaibench.stats.paired import CLASSIFIER
 from xaibench.tables.blocks import natural
 from xaibench.tables.layout import Record, best
@@ -97,7 +98,8 @@ def _beside(records: list[Any], tested: Tests) -> list[Record]:
     higher = bool(records[0]["higher_is_better"])
     rivals = [row for row in records if row["family"] != CONTROL and not math.isnan(row["mean"])]
     control = best([row for row in records if row["family"] == CONTROL], higher)
-    ranks = stats.rankdata([-row["mean"] if higher else row["mean"] for row in rivals])
+    means = without_rounding([row["mean"] for row in rivals], records[0]["metric_family"])
+    ranks = stats.rankdata(-means if higher else means)
     found = []
     for row, rank in zip(rivals, ranks, strict=True):
         verdict = tested.get((row["explainer"], control["explainer"])) if control else None

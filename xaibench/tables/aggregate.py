@@ -221,7 +221,8 @@ def _intervals(parts: Sequence[Part], images: int, seeds: int) -> list[dict[str,
         counts = [(rows, images, "images"), (columns, seeds, "seeds")]
         for place, number in enumerate(those):
             numbers = {name: float(getattr(interval, name)[place]) for name in ("mean", "low", "high", "df")}
-            numbers |= {"images": int(interval.images[place]), "seeds": columns, "undefined": int(interval.undefined[place])}
+            numbers |= {"images": int(interval.images[place]), "planned": rows, "seeds": columns}
+            numbers |= {"undefined": int(interval.undefined[place])}
             notes = [note_of(columns), ONE_IMAGE if numbers["images"] < 2 else ""]
             notes += [f"{have} of {most} {name}" for have, most, name in counts if have < most]
             found[number] = numbers | {"note": "; ".join(filter(None, [*notes, parts[number].flagged]))}

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from xaibench.component import ConfigurationError
-from xaibench.stats.intervals import ONE_IMAGE, ONE_SEED, TWO_SEEDS
+from xaibench.stats.intervals import ONE_IMAGE, ONE_SEED, TWO_SEEDS, without_rounding
 from xaibench.tables.blocks import Block, Cell, Head, Row, natural, number
 
 WIDTH = 6
@@ -128,10 +128,11 @@ def blocks(aggregated: pd.DataFrame, layout: Layout | None = None, extras: Extra
 
 def _compare(records: list[Record], comparison: pd.DataFrame) -> None:
     """Tell each record whether it is the best of the explainers, and whether it does not differ from the best."""
-    tests: dict[tuple[str, ...], bool] = {}
+    tests: dict[tuple[str, ...], bool | None] = {}
     for found in comparison.to_dict("records"):
         place = _names(found, ("dataset", "model", "trainer", "metric"))
-        tests[(*place, found["first"], found["second"])] = tests[(*place, found["second"], found["first"])] = found["differs"]
+        differs = None if math.isnan(found["p_holm"]) else bool(found["differs"])
+        tests[(*place, found["first"], found["second"])] = tests[(*place, found["second"], found["first"])] = differs
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(_names(record, ("dataset", "model", "trainer", "metric", "score")), []).append(record)
@@ -143,7 +144,7 @@ def _compare(records: list[Record], comparison: pd.DataFrame) -> None:
         tested = _names(members[0], ("dataset", "model", "trainer", "metric"))
         for record in members:
             rival = record["family"] != "control" and enough(record)
-            record["best"] = rival and _rounded(record["mean"]) == _rounded(first["mean"])
+            record["best"] = rival and _worth(record) == _worth(first)
             differs = tests.get((*tested, str(first["explainer"]), str(record["explainer"])))
             record["mark"] = "" if differs or not tests else UNTESTED if differs is None else EQUAL
 
@@ -151,16 +152,17 @@ def _compare(records: list[Record], comparison: pd.DataFrame) -> None:
 def best(rivals: Sequence[Record], higher: bool) -> Record | None:
     """The row with the best defined `mean` over `enough` images, if there is one; of equal ones the first."""
     known = [row for row in rivals if not math.isnan(row["mean"]) and enough(row)]
-    return max(known, key=lambda row: _rounded(row["mean"]) if higher else -_rounded(row["mean"]), default=None)
+    return max(known, key=lambda row: _worth(row) if higher else -_worth(row), default=None)
 
 
 def enough(row: Record) -> bool:
-    """Whether a mean is over at least as many images as (image, seed) pairs are undefined: one over the few that are left is of others."""
-    return bool(row["images"] >= row["undefined"])
+    """Whether a mean is over at least half of the planned images: one over the few that are left is of others, see `Scored.usable`."""
+    return bool(2 * row["images"] >= row["planned"])
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.10g}")
+def _worth(row: Record) -> float:
+    """The mean, to ten digits."""
+    return float(f"{without_rounding(row['mean'], row['metric_family']):.10g}")
 
 
 def _names(record: Record, keys: Iterable[str]) -> tuple[str, ...]:
