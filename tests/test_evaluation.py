@@ -93,6 +93,14 @@ def test_normalization_is_a_part_of_the_network(network, digits):
     assert len(direct)
 
 
+def test_gradients_are_taken_whatever_mode_the_caller_is_in(network, digits):
+    images = digits.test.images[:3]
+    wanted = xaibench.evaluate(network, images, explainers=["gradient"], metrics=["sparseness"])
+    with torch.inference_mode():
+        found = xaibench.evaluate(network, images * 1, explainers=["gradient"], metrics=["sparseness"])
+    pd.testing.assert_frame_equal(found, wanted)
+
+
 def test_the_users_network_stays_as_it_is(digits):
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(16, 10)).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -272,6 +280,7 @@ IMAGES = torch.rand(3, 1, 8, 8)
         ({"targets": 1}, r"targets=1: expected one of predicted"),
         ({"mean": 0.5}, r"mean=0.5: expected 1 number, or 1, one for each channel, in a list"),
         ({"masks": np.zeros((3, 5, 8, 8))}, r"masks of shape \(3, 5, 8, 8\).*here \(3, 8, 8\) or \(3, 10, 8, 8\)"),
+        ({"store": "/proc/none"}, "store='/proc/none': expected a folder that can be made"),
         ({"store": __file__}, "expected a folder, or none yet, and it is a file"),
         ({"metrics": ["suite/complexity"]}, "metric=suite/complexity: expected one of abpc"),
     ],

@@ -8,6 +8,7 @@ from xaibench.datasets.declared import Declared
 from xaibench.datasets.digits import Digits
 from xaibench.datasets.mnist import Mnist
 from xaibench.datasets.mnist_grid import MnistGrid
+from xaibench.datasets.xai_tris import XaiTris
 from xaibench.explainers.integrated_gradients import IntegratedGradients
 from xaibench.explainers.kernel_shap import KernelShap
 from xaibench.explaining import declared_passes
@@ -16,7 +17,7 @@ from xaibench.metrics.consistency import Consistency
 from xaibench.metrics.deletion import Deletion
 from xaibench.metrics.max_sensitivity import MaxSensitivity
 from xaibench.models.conv16_conv32_gap import Conv16Conv32Gap
-from xaibench.planning import TEST_IMAGES, TRAINING_IMAGES, blank, plan, size_of_test
+from xaibench.planning import blank, plan, size_of_test
 from xaibench.selection import ExplainOn
 from xaibench.store import Store
 from xaibench.training import Trainer
@@ -31,10 +32,16 @@ def grid(dataset, explainer, metric, on, **more) -> Grid:
 
 
 def test_sizes_are_the_datasets_own_where_they_are_known():
-    assert [size_of_test(dataset) for dataset in (Mnist(), MnistGrid(), SMALL, Digits())] == [10_000, 2_500, 1100, TEST_IMAGES]
-    assert [dataset.train_images for dataset in (Mnist(), Mnist(validation=10), MnistGrid(), Digits())] == [55_000, 59_990, 12_000, None]
-    arrays = {dataset: len(dataset.load().test.labels) for dataset in (MnistGrid(train_images=10, validation_images=10, test_images=3),)}
-    assert arrays == {dataset: size_of_test(dataset) for dataset in arrays}
+    assert [size_of_test(dataset) for dataset in (Mnist(), MnistGrid(), SMALL, Digits())] == [10_000, 2_500, 1100, 540]
+    assert [dataset.train_images for dataset in (Mnist(), Mnist(validation=10), MnistGrid(), Digits())] == [55_000, 59_990, 12_000, 1077]
+    for dataset in (Digits(), Digits(test_share=0.2), XaiTris(images=45)):
+        arrays = dataset.load()
+        assert (dataset.train_images, size_of_test(dataset)) == (len(arrays.train.labels), len(arrays.test.labels))
+
+
+def test_the_size_of_a_grid_is_its_own(real_data):
+    dataset = MnistGrid(train_images=10, validation_images=10, test_images=3)
+    assert size_of_test(dataset) == len(dataset.load().test.labels)
 
 
 def test_a_blank_problem_takes_the_memory_of_one_image():
@@ -43,7 +50,7 @@ def test_a_blank_problem_takes_the_memory_of_one_image():
     assert problem.images.untyped_storage().nbytes() == 4 * 3 * 224 * 224
     assert problem.training_data.images.shape[0] == 1_281_167
     assert problem.probabilities.untyped_storage().nbytes() == 4000
-    assert blank(Digits(), Conv16Conv32Gap(), ExplainOn(count=5)).training_data.labels.shape == (TRAINING_IMAGES,)
+    assert blank(Digits(), Conv16Conv32Gap(), ExplainOn(count=5)).training_data.labels.shape == (1077,)
 
 
 @pytest.mark.parametrize("explainer", [IntegratedGradients(), KernelShap()], ids=repr)

@@ -194,6 +194,12 @@ def test_a_training_is_one_process_on_a_cluster_too(small, monkeypatch, tmp_path
     assert {number: signal.getsignal(number) for number in handlers} == handlers
 
 
+def test_an_interruption_is_one_and_not_the_end_of_the_process(small, monkeypatch):
+    monkeypatch.setattr(lightning.ArraysModule, "train_dataloader", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        trained(small)
+
+
 def test_every_epoch_trains_on_every_image_once_and_validates_on_all(small, monkeypatch):
     seen: dict[str, list[torch.Tensor]] = {"train": [], "validation": []}
     original = lightning.NetworkModule._loss

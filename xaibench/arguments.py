@@ -91,6 +91,10 @@ def folder(store: str | Path) -> Path:
     found = Path(store).absolute()
     if found.exists() and not found.is_dir():
         raise ConfigurationError(f"store={str(store)!r}: expected a folder, or none yet, and it is a file")
+    try:
+        found.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"store={str(store)!r}: expected a folder that can be made ({error})") from error
     return found
 
 
@@ -116,7 +120,8 @@ def _labels(name: str, values: Any, count: int, classes: int) -> Tensor:
 
 def _tensor(name: str, values: Any) -> Tensor:
     if isinstance(values, Tensor):
-        return values.detach().cpu()
+        found = values.detach().cpu()
+        return found.clone() if found.is_inference() else found  # or no gradient can be taken
     try:
         return torch.from_numpy(np.ascontiguousarray(values))
     except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from torch import Tensor, nn
@@ -41,6 +42,8 @@ Entries = tuple[Entry[Any], ...]
 Chosen = Sequence[str | Component] | Mapping[str, Component]
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def evaluate(
     model: nn.Module,
     images: ArrayLike | Tensor,
@@ -80,7 +83,7 @@ def evaluate(
     targets
         The classes to explain, as `ExplainOn.targets`: "predicted", "label", "all", a list, ...
     mean, std
-        What the network expects to be subtracted from images, and to divide by: one number, or one for each channel.
+        What the network expects to be subtracted from images, and to divide by: a list of one number, or of one for each channel.
     class_names
         Of the classes; empty: their numbers.
     rewrite
@@ -129,6 +132,8 @@ def evaluate(
     return scores
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def explain(
     model: nn.Module,
     images: ArrayLike | Tensor,

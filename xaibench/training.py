@@ -136,7 +136,12 @@ def fit(
             num_sanity_val_steps=0,
             default_root_dir=scratch,
         )
-        runner.fit(module, ArraysModule(arrays, recipe.batch_size, seed, device))
+        try:
+            runner.fit(module, ArraysModule(arrays, recipe.batch_size, seed, device))
+        except SystemExit as ended:  # what Lightning makes of Ctrl-C
+            if isinstance(ended.__context__, KeyboardInterrupt):
+                raise ended.__context__ from None
+            raise
     weights = best.weights if recipe.keep == "best" else network.state_dict()
     history = {column: torch.tensor([row[column] for row in module.history], dtype=torch.float64) for column in module.history[0]}
     losses = history["train_loss"].tolist() + history["validation_loss"].tolist()

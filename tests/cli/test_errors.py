@@ -122,6 +122,22 @@ def test_a_study_file_that_would_not_do_what_it_says(bench, out_of_tree, content
     check_refused(bench, told, *out_of_tree.flags, "experiment=mine")
 
 
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_configuration_file_that_cannot_be_read(bench, out_of_tree, command):
+    (out_of_tree.conf / "experiment").mkdir()
+    (out_of_tree.conf / "experiment" / "broken.yaml").write_text("study: [")
+    found = bench(command, *out_of_tree.flags, "experiment=broken")
+    assert found.status == 2
+    assert "broken.yaml" in found.err
+    assert "line 1" in found.err
+
+
+def test_an_empty_study_file(bench, out_of_tree):
+    (out_of_tree.conf / "experiment").mkdir()
+    (out_of_tree.conf / "experiment" / "empty.yaml").write_text("")
+    check_refused(bench, ["experiment=empty", "the file is empty"], *out_of_tree.flags, "experiment=empty")
+
+
 def test_a_model_that_gives_nan(bench, out_of_tree):
     out_of_tree.add("model", "not_finite", "not_finite_model.NotFinite", NOT_FINITE)
     check_refused(bench, ["model=not_finite", "finite logits", "NaN"], *out_of_tree.flags, "model=not_finite")

@@ -90,6 +90,15 @@ def test_list_shows_every_component_and_experiment(capsys, monkeypatch):
         assert all(name in found for name in names(group)), group
 
 
+def test_a_list_can_be_read_in_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    found = say(capsys, "list", "metrics")
+    assert len(found.splitlines()) < 1000
+    assert "family: faithfulness; better: lower" in found
+    assert "accuracy_vs_saturation_all" in say(capsys, "list", "experiments")
+
+
 def test_list_of_one_group_and_of_an_unknown_one(capsys):
     found = say(capsys, "list", "metrics")
     assert "deletion" in found

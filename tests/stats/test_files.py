@@ -80,7 +80,9 @@ def test_what_cannot_be_said_is_not_written(tmp_path, given, missing):
 def test_the_diagram_sorts_by_rank_and_joins_what_does_not_differ(tmp_path):
     rows = [("b", "gradient", 2.0, "ab"), ("a", "gradient", 1.2, "a"), ("c", "control", 2.8, "b"), ("d", "gradient", 4.0, "c")]
     ranks = pd.DataFrame(rows, columns=["explainer", "family", "mean_rank", "groups"])
-    figure = critical_difference(ranks.assign(dataset="d", model="m", trainer="t", metric="q", images=9, friedman=0.01), tmp_path / "cd.png")
+    figure = critical_difference(
+        ranks.assign(dataset="d", model="m", trainer="t", metric="q", images=9, friedman=0.01), tmp_path / "cd.png"
+    )
     (axes,) = figure.axes
     heights = {label.get_text(): label.get_position()[1] for label in axes.texts}
     assert heights["a"] > heights["b"] > heights["c"] > heights["d"]

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     console = Console(width=None if Console().is_terminal else 160)
     tables = memory_tables(bench, console) if options.memory else speed_tables(bench, console)
     text = write(bench, tables)
-    console.print(text, markup=False, highlight=False)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {options.out}", highlight=False)
     return int(any(str(reason).startswith(FAILED) for table in tables.values() for reason in table.get("skipped", ())))
 

@@ -11,6 +11,9 @@ from xaibench.cli.compose import composed
 from xaibench.cli.request import Request
 from xaibench.component import ConfigurationError, build
 
+ABOUT = """How fast explainers or metrics are: beside the limit of the passes that they make, and beside other libraries.
+`xaibench bench influence`, `store` and `size` measure other things; each has a --help of its own."""
+
 EXAMPLES = """examples:
   xaibench bench explainers                                              all of them on MNIST, 64 images
   xaibench bench explainers --explainers integrated_gradients,occlusion --peers
@@ -48,9 +51,10 @@ class Bench:
 def parsed(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        "xaibench bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        "xaibench bench", description=ABOUT, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["explainers", "metrics"], help="what is measured")
+    modes = "{explainers,metrics,influence,store,size}"
+    parser.add_argument("what", choices=["explainers", "metrics"], metavar=modes, help="what is measured")
     parser.add_argument("overrides", nargs="*", help="fields of explainers or metrics, and overrides of `xaibench run`")
     named = "names, with commas; all (default), bar those of counterfactuals; or counterfactual/all"
     parser.add_argument("--explainers", default="all", help=named)
@@ -125,7 +129,6 @@ def _methods(request: Request, kind: str, names: list[str], fields: list[str]) -
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected an integer >= 1")
-    return number
+    return int(text)

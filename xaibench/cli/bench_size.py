@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
         console.print(kind, label, results.said(kind, label), highlight=False)
         if results.failed("throughput"):
             raise UserError(results.said(kind, label))
-    console.print(results.text(), markup=False, highlight=False)
+    console.print(results.text(), markup=False, highlight=False, soft_wrap=True)
     return int(any(results.failed(kind) for kind in KINDS))
 
 

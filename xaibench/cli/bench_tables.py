@@ -158,7 +158,7 @@ def publish(table: pd.DataFrame, text: str, path: Path, console: Console) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.4g")
     path.with_suffix(".md").write_text(text, encoding="utf-8")
-    console.print(text, markup=False, highlight=False)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {path.parent}", highlight=False)
 
 

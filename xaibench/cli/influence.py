@@ -34,9 +34,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--targets", choices=("quantile", "range"), default="quantile", help="where the means go (default: quantile)")
     parser.add_argument("--tail", type=float, default=0.05, help="5 %% and 95 %% quantile, or so far inside the range (default: 0.05)")
     parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap; 0: no intervals (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap, 0 or more (default: 0)")
     parser.add_argument("--out", type=Path, help="the folder to write (default: results/FILE)")
     chosen = parser.parse_args(argv)
+    if chosen.seed < 0:
+        parser.error(f"--seed {chosen.seed}: expected an integer >= 0")
     images, probabilities, labels, classes = read(chosen.file)
     targets: Targets = QuantileTargets(tail=chosen.tail) if chosen.targets == "quantile" else RangeTargets(margin=chosen.tail)
     influence, console = Influence(targets=targets, resamples=chosen.resamples), Console()
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> int:
     influence_pixels.alone(influence, (images, probabilities, labels), classes, maps, pixels)
     if pixels.exists():
         influence_pixels.draw(pixels)
-    console.print((folder / "influence.md").read_text(), markup=False, highlight=False)
+    console.print((folder / "influence.md").read_text(), markup=False, highlight=False, soft_wrap=True)
     console.print(f"results in {folder}", highlight=False)
     return 0
 

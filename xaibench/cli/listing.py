@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         if word == "experiments":
             console.print(_experiments(request))
         elif word in PLURALS:
-            console.print(_group(request, PLURALS[word], word))
+            console.print(_group(request, PLURALS[word], word, narrow=console.width < 120))
         else:
             raise ConfigurationError(f"list {word}: expected one of {', '.join([*PLURALS, 'experiments'])}")
     return 0
@@ -56,22 +56,26 @@ def components(request: Request, group: str) -> dict[str, Component]:
     return {name: build(specs[f"e{number}"], group) for number, name in enumerate(names)}
 
 
-def _group(request: Request, group: str, title: str) -> Table:
+def _group(request: Request, group: str, title: str, narrow: bool) -> Table:
+    """What a group holds; in a narrow terminal what has columns of its own elsewhere stands in the last one."""
     found = components(request, group)
     table = Table(title=f"{len(found)} {title}", title_justify="left", expand=True)
-    extra = {"explainer": ("family", "claims"), "metric": ("family", "better", "needs", "version")}.get(group, ())
+    known = {"explainer": ("family", "claims"), "metric": ("family", "better", "needs", "version")}.get(group, ())
+    extra = () if narrow else known
     for column in ("name", *extra, "what it is, its paper and fields"):
         table.add_column(
             column,
             overflow="fold",
-            no_wrap=column == "name",
+            no_wrap=column == "name" and not narrow,
             ratio=1 if column.startswith("what") else None,
             max_width=24 if column in extra else None,
         )
     for name, component in sorted(found.items(), key=lambda item: (_family(item[1]), item[0])):
         fields = ", ".join(f"{field.name}={_short(getattr(component, field.name))}" for field in dataclasses.fields(component))
-        small = "".join(f"\n{line}" for line in (getattr(component, "paper", ""), fields) if line)
-        table.add_row(name, *_facts(component), Text(_first_sentence(component)).append(small, style="dim"))
+        facts = _facts(component)
+        told = "; ".join(f"{head}: {fact}" for head, fact in zip(known, facts, strict=True) if fact) if narrow else ""
+        small = "".join(f"\n{line}" for line in (told, getattr(component, "paper", ""), fields) if line)
+        table.add_row(name, *(() if narrow else facts), Text(_first_sentence(component)).append(small, style="dim"))
     for name in (name for name in request.options(group) if name.startswith(OWN)):
         spec = request.compose([f"+{group}@own={name}"])["own"]
         cls = getattr(importlib.import_module(spec["_target_"].rpartition(".")[0]), spec["_target_"].rpartition(".")[2])
@@ -105,9 +109,9 @@ def _short(value: Any) -> str:
 
 def _experiments(request: Request) -> Table:
     names = request.loader.get_group_options("experiment")
-    table = Table(title=f"{len(names)} experiments", title_justify="left")
-    for column in ("name", "title", "command"):
-        table.add_column(column)
+    table = Table(title=f"{len(names)} experiments: xaibench run experiment=NAME", title_justify="left")
+    table.add_column("name", no_wrap=True)
+    table.add_column("title")
     for name in names:
-        table.add_row(name, str(study_content(request.loader, name).get("title", "")), f"xaibench run experiment={name}")
+        table.add_row(name, str(study_content(request.loader, name).get("title", "")))
     return table

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+import yaml
+
 from xaibench.component import UserError
 from xaibench.configuration import importable
 
@@ -70,6 +72,9 @@ def main(argv: list[str] | None = None) -> int:
         return int(importlib.import_module(COMMANDS[command][0]).main(rest))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except yaml.YAMLError as error:  # of a configuration file, which Hydra lets through
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: finished cells are kept; the same command goes on from here", file=sys.stderr)

@@ -183,14 +183,12 @@ class Request:
 
     def _study_grid(self, given: list[Override]) -> list[Override]:
         names = [str(item.value()) for item in given if item.key_or_group == "experiment"]
-        if not names or names[-1] == "null":
+        if not names or (name := names[-1]) == "null":
             return []
-        _check("experiment", names[-1], self.loader.get_group_options("experiment"))
-        content = study_content(self.loader, names[-1])
-        self._check_study(names[-1], content)
-        grid = content.get("grid", {})
-        lines = [f"~{key}" if value is None else f"{key}={_as_sweep(value)}" for key, value in grid.items()]
-        return self._parsed(lines)
+        _check("experiment", name, self.loader.get_group_options("experiment"))
+        self._check_study(name, content := study_content(self.loader, name))
+        grid = content.get("grid", {}).items()
+        return self._parsed([f"~{key}" if value is None else f"{key}={_as_sweep(value)}" for key, value in grid])
 
     def _check_study(self, name: str, content: dict[str, Any]) -> None:
         """Refuse what a study's file says outside `grid` though it is of the grid, and what nothing reads."""
@@ -199,8 +197,8 @@ class Request:
         chosen = [str(item.group).lstrip("/") for item in defaults if isinstance(item, GroupDefault)]
         for key in [*content, *chosen]:
             if key in GROUPS:
-                told = f"{key}: NAME, {key}.FIELD: VALUE"
-                raise ConfigurationError(f"experiment={name}: {key} stands outside grid; expected it inside, as in grid: {{{told}}}")
+                told = f"experiment={name}: {key} stands outside grid"
+                raise ConfigurationError(f"{told}; expected it inside, as in grid: {{{key}: NAME, {key}.FIELD: VALUE}}")
         for key in content:
             _check("experiment", key, [*self._top_level(), "grid"], f"experiment={name}: {key}")
 
@@ -239,7 +237,9 @@ def _own_config() -> dict[str, Any]:
 
 def study_content(loader: ConfigLoaderImpl, name: str) -> dict[str, Any]:
     """A study's YAML."""
-    return _load(loader, f"experiment/{name}")
+    if not (found := _load(loader, f"experiment/{name}")):
+        raise ConfigurationError(f"experiment={name}: expected a study with its grid, and the file is empty")
+    return found
 
 
 def values(item: Override) -> list[str]:

@@ -36,7 +36,7 @@ pairwise tests (comparison.parquet), a dagger marks scores that do not differ si
 same name but other fields gets labels of its own; a metric in two versions, or a cell with two numbers, is refused."""
 
 FORMATS = ("terminal", "csv", "md", "tex", "html")
-SUFFIXES = {".csv": "csv", ".md": "md", ".tex": "tex", ".html": "html"}
+SUFFIXES = {".csv": "csv", ".md": "md", ".tex": "tex", ".html": "html", ".txt": "terminal"}
 SPLIT = re.compile(r",\s*(?![^\[]*\])")
 """Commas, but for those between the fields of a label."""
 
@@ -98,9 +98,11 @@ def _show(options: argparse.Namespace, folders: Sequence[Path], drawn: pd.DataFr
     studies = [Study(folder) for folder in folders if (folder / SCORES).is_file()]
     if not studies:
         raise ConfigurationError(f"study={options.study}: expected scores ({SCORES}) in {options.results}")
+    if options.out and not options.format and options.out.suffix not in SUFFIXES:
+        raise ConfigurationError(f"--out {options.out}: expected a name that ends with {', '.join(SUFFIXES)}, or --format")
     wanted = _filter(options.filter)
     rows, columns = tuple((options.rows or "explainer").split(",")), tuple((options.columns or "metric").split(","))
-    chosen = options.format or SUFFIXES.get(options.out.suffix if options.out else "", "terminal")
+    chosen = options.format or SUFFIXES.get(options.out.suffix if options.out else ".txt", "terminal")
     layout = Layout(rows, columns, options.score, None if chosen == "csv" else Layout.width)
     if drawn is None:
         long, extras = gathered(studies, wanted, options.cost)
@@ -115,6 +117,7 @@ def _show(options: argparse.Namespace, folders: Sequence[Path], drawn: pd.DataFr
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(text, encoding="utf-8", newline="\n")
+        print(f"written to {options.out}")
     else:
         print(text, end="")
 

@@ -10,9 +10,10 @@ import annotated_types
 import numpy as np
 import torch
 
-from xaibench.datasets.splits import three_splits
+from xaibench.datasets.splits import sizes, three_splits
 from xaibench.problem import Arrays, Dataset
 
+IMAGES = 1797
 SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 
 
@@ -35,6 +36,16 @@ class Digits(Dataset):
 
     test_share: Annotated[float, annotated_types.Gt(0), annotated_types.Lt(0.5)] = 0.3
     validation_share: Annotated[float, annotated_types.Gt(0), annotated_types.Lt(0.5)] = 0.1
+
+    @property
+    def train_images(self) -> int:
+        """What the test and the validation images leave."""
+        return sizes({"": IMAGES}, self.test_share, self.validation_share)[0]
+
+    @property
+    def test_images(self) -> int:
+        """How many test images there are."""
+        return sizes({"": IMAGES}, self.test_share, self.validation_share)[1]
 
     def checksum(self) -> str:
         """sha256 of pixels and labels as bytes."""

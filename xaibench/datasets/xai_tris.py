@@ -65,6 +65,16 @@ class XaiTris(GeneratedDataset):
     background: Literal["white", "correlated"] = "white"
     images: Annotated[int, annotated_types.Ge(40)] = 10_000
 
+    @property
+    def train_images(self) -> int:
+        """What the validation and the test images leave."""
+        return self.images - 2 * self.test_images
+
+    @property
+    def test_images(self) -> int:
+        """How many test images there are."""
+        return self.images // 10
+
     def load(self) -> Arrays:
         """Generate the images."""
         from scipy.ndimage import gaussian_filter
@@ -84,10 +94,9 @@ class XaiTris(GeneratedDataset):
         return self._split(grey, torch.from_numpy(labels), torch.from_numpy(pattern != 0))
 
     def _split(self, images: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor) -> Arrays:
-        held_out = self.images // 10
-        sizes = [self.images - 2 * held_out, held_out, held_out]
+        sizes = [self.train_images, self.test_images, self.test_images]
         train, validation, test = (Split(*both) for both in zip(images.split(sizes), labels.split(sizes), strict=True))
-        return Arrays(train, validation, test, masks[-held_out:])
+        return Arrays(train, validation, test, masks[-self.test_images :])
 
 
 def signed_patterns(scenario: str) -> np.ndarray[Any, np.dtype[np.float64]]:
