@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,3 +217,10 @@ def test_files_and_functions_are_short():
                 lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
                 long += [f"{module}.{node.name}: {lines} lines"] if lines > LONGEST_FUNCTION else []
     assert long == []
+
+
+def test_the_readme_shows_the_layers():
+    table = (ROOT.parent / "README.md").read_text(encoding="utf-8").partition("| layer (")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines()[2:]]
+    shown = [{name.rstrip("/") for name in re.findall("`([^`]+)`", row)} for row in rows]
+    assert shown == [set(units.split()) for units in reversed(LAYERS)]

@@ -136,18 +136,25 @@ def fit(
             num_sanity_val_steps=0,
             default_root_dir=scratch,
         )
-        try:
+        with _interruptible():
             runner.fit(module, ArraysModule(arrays, recipe.batch_size, seed, device))
-        except SystemExit as ended:  # what Lightning makes of Ctrl-C
-            if isinstance(ended.__context__, KeyboardInterrupt):
-                raise ended.__context__ from None
-            raise
     weights = best.weights if recipe.keep == "best" else network.state_dict()
     history = {column: torch.tensor([row[column] for row in module.history], dtype=torch.float64) for column in module.history[0]}
     losses = history["train_loss"].tolist() + history["validation_loss"].tolist()
     if not weights or not all(map(math.isfinite, losses)):
         raise TrainingError(f"trainer.learning_rate={recipe.learning_rate}: expected finite losses, got {losses}; try a smaller one")
     return Trained({name: value.detach().cpu().contiguous() for name, value in weights.items()}, history)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is a KeyboardInterrupt, where Lightning would end the process."""
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise ended.__context__ from None
+        raise
 
 
 def check_trainable(arrays: Arrays) -> None:

@@ -53,9 +53,9 @@ class InfluenceRegion(Claim):
         known: dict[tuple[str, ...], tuple[tuple[str, ...], int]] = {}
         for facts, training, artifact in results.influences():
             if facts["influence"] == self.influence and (not self.datasets or facts["dataset"] in self.datasets):
-                key = facts["dataset"], facts["model"], facts["trainer"]
-                groups.setdefault(key, []).append(artifact.tensors)
-                known[key] = training.dataset.classes, len(results.prediction(training)[0])
+                place = facts["dataset"], facts["model"], facts["trainer"]
+                groups.setdefault(place, []).append(artifact.tensors)
+                known[place] = training.dataset.classes, len(results.prediction(training)[0])
         for key, members in groups.items():
             (dataset, model, _), (classes, images) = key, known[key]
             for target in self.classes:
