@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from xaibench import markdown as md
+from xaibench.claims.base import judged
 from xaibench.problem import Training
 from xaibench.stats.intervals import crossed_interval
 from xaibench.tables.longtable import Results
 
 KEYS = ["dataset", "model", "trainer"]
+HEADS = ["dataset", "model", "parameters", "seeds", "test accuracy, %", "95 % interval", "lowest and highest seed"]
+HEADS += ["validation", "reference", "reached"]
+VERDICTS = {True: "yes", False: "no", None: "undecided"}
 
 
 def accuracy(results: Results, reference: dict[str, Any]) -> pd.DataFrame:
-    """Test accuracy of each (dataset, model, trainer) with its 95 % interval (images crossed with seeds), beside the published one."""
+    """Test accuracy of each (dataset, model, trainer) with its 95 % interval (images crossed with seeds), beside the published one.
+
+    `reached` says whether all, part or none of the interval reaches that: yes, undecided or no.
+    """
     rows = []
     for names, right, parameters, validation in _grouped(results):
         found = crossed_interval(np.stack(right, axis=1))
@@ -28,7 +37,28 @@ def accuracy(results: Results, reference: dict[str, Any]) -> pd.DataFrame:
             | {"lowest_seed": float(np.mean(right, axis=1).min()), "highest_seed": float(np.mean(right, axis=1).max())}
             | {"validation_accuracy": float(np.mean(validation)), "reference": given, "note": found.note}
         )
+        rows[-1]["reached"] = "" if given is None else VERDICTS[judged(rows[-1]["low"], rows[-1]["high"], ">=", given)]
     return pd.DataFrame(rows)
+
+
+def percent(value: Any) -> str:
+    """A share, if there is one."""
+    return "" if pd.isna(value) else f"{100 * float(value):.2f}"
+
+
+def cells(row: Mapping[Any, Any]) -> list[str]:
+    """The texts of `HEADS`, of a row of ``classifiers.csv``."""
+    spans = [f"{percent(row[low])} to {percent(row[high])}" for low, high in (("low", "high"), ("lowest_seed", "highest_seed"))]
+    known = [row["dataset"], row["model"], f"{row['parameters']:,}", str(row["seeds"]), percent(row["accuracy"]), *spans]
+    reached = row.get("reached")
+    return [*known, percent(row["validation_accuracy"]), percent(row.get("reference")), "" if pd.isna(reached) else str(reached)]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Accuracies in percent."""
+    caption = "Test accuracy with its 95 % interval (images crossed with seeds), in percent."
+    lines = [f"{caption} Reached: yes if all of the interval is, no if none of it is.", ""]
+    return "\n".join([*lines, *md.table(HEADS, map(cells, table.to_dict("records")), "llrrrrrrrl"), ""])
 
 
 def given(results: Results) -> list[tuple[str, bool]]:
@@ -46,12 +76,13 @@ def given(results: Results) -> list[tuple[str, bool]]:
 
 def confusion(results: Results) -> pd.DataFrame:
     """Counts of (true class, predicted class) for each classifier, by name."""
+    from sklearn.metrics import confusion_matrix
+
     rows = []
     for names, training, _, predicted in results.classifiers():
         classes = training.dataset.classes
         labels, guesses = predicted.tensors["labels"].numpy(), predicted.tensors["logits"].argmax(1).numpy()
-        counts = np.zeros((len(classes), len(classes)), dtype=int)
-        np.add.at(counts, (labels, guesses), 1)
+        counts = confusion_matrix(labels, guesses, labels=range(len(classes)))
         rows += [
             {**names, "label": classes[label], "predicted": classes[guess], "count": counts[label, guess]}
             for label, guess in np.ndindex(*counts.shape)

@@ -18,6 +18,7 @@ from xaibench.disk import save_arrays
 from xaibench.figures.influence import heat_maps
 from xaibench.influence.reads import SCORES
 from xaibench.stats.intervals import added_half_widths
+from xaibench.tables.aggregate import save as save_table
 from xaibench.tables.longtable import Results
 
 FILE = "influence.safetensors"
@@ -84,8 +85,7 @@ def draw(path: Path) -> None:
         recalls = path.parent / f"recall{suffix}.png"
         heat_maps(values[count + len(SCORES) :], moved, classes, "change of the recall of the class", recalls)
     table = pd.concat(tables, ignore_index=True)
-    table.to_csv(path.parent / "influence.csv", index=False, float_format="%.5g")
-    (path.parent / "influence.md").write_text(markdown(table), encoding="utf-8")
+    save_table(table, markdown(table), path.parent / "influence", "%.5g")
 
 
 def read(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, NDArray[Any]], bool]]:

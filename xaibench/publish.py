@@ -12,12 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xaibench import influence_agreement, influence_maps, influence_pixels, skipped
+from xaibench import classifiers, influence_agreement, influence_maps, influence_pixels, pictures, skipped
 from xaibench import markdown as md
-from xaibench import pictures as explained
-from xaibench.claims.base import COLUMNS, Claim, judged
+from xaibench.claims.base import COLUMNS, Claim
 from xaibench.claims.page import to_markdown
-from xaibench.classifiers import accuracy, confusion, history, reports
 from xaibench.environment import environment
 from xaibench.explaining import FLAGS, PAIR_FLAGS
 from xaibench.figures import classifier, curves
@@ -26,15 +24,9 @@ from xaibench.figures.ranking import ranking
 from xaibench.pictures import Picture, file_name
 from xaibench.planning import plan
 from xaibench.report import gallery, methods
-from xaibench.stats import files as significance
-from xaibench.stats import standings
-from xaibench.stats.by_class import by_class
-from xaibench.stats.by_class import markdown as of_classes
-from xaibench.stats.metric_quality import markdown, metric_quality
-from xaibench.stats.operator_agreement import OPERATOR, operator_agreement
-from xaibench.stats.operator_agreement import markdown as of_operators
+from xaibench.stats import by_class, files, metric_quality, operator_agreement, standings
 from xaibench.studies import costs
-from xaibench.tables.aggregate import NEEDED, aggregated, by_image, write
+from xaibench.tables.aggregate import NEEDED, aggregated, by_image, save, write
 from xaibench.tables.layout import Extras
 from xaibench.tables.longtable import Results
 
@@ -51,7 +43,7 @@ def publish(
     figures: tuple[str, ...],
     reference: dict[str, Any],
     claims: tuple[Claim, ...] = (),
-    pictures: Mapping[str, Picture] | None = None,
+    drawn: Mapping[str, Picture] | None = None,
 ) -> pd.DataFrame:
     """Write a study's data, then its tables and figures; what an earlier run wrote there and this one does not is removed.
 
@@ -69,7 +61,7 @@ def publish(
         Published accuracies, by model and dataset, to stand beside ours.
     claims
         What is to be checked.
-    pictures
+    drawn
         Further figures of explanations, by file name.
 
     Returns
@@ -91,20 +83,20 @@ def publish(
         methods.save(results, folder / methods.FILE)
     if "gallery" in figures:
         gallery.save(results, folder / gallery.FILE)
-    chosen = {name: Picture(name) for name in STANDARD if name in figures} | dict(pictures or {})  # type: ignore[arg-type]
+    chosen = {name: Picture(name) for name in STANDARD if name in figures} | dict(drawn or {})  # type: ignore[arg-type]
     if chosen:
-        explained.save(results, chosen, folder / MAPS)
+        pictures.save(results, chosen, folder / MAPS)
     if results.grid.influences:
         influence_maps.save(results, folder / INFLUENCE)
         influence_pixels.save(results, folder / INFLUENCE, folder / PIXELS)
         influence_agreement.save(results, folder / AGREEMENT)
-    classifiers = accuracy(results, reference)
-    if len(classifiers):
-        _reached(classifiers).to_csv(folder / CLASSIFIERS, index=False, float_format="%.6g")
+    accuracy = classifiers.accuracy(results, reference)
+    if len(accuracy):
+        accuracy.to_csv(folder / CLASSIFIERS, index=False, float_format="%.6g")
     if {"learning_curves", "confusion_matrix"} & set(figures):
-        history(results).to_csv(folder / HISTORY, index=False, float_format="%.6g")
-        confusion(results).to_csv(folder / CONFUSION, index=False)
-        reports(results).to_csv(folder / "report.csv", index=False, float_format="%.6g")
+        classifiers.history(results).to_csv(folder / HISTORY, index=False, float_format="%.6g")
+        classifiers.confusion(results).to_csv(folder / CONFUSION, index=False)
+        classifiers.reports(results).to_csv(folder / "report.csv", index=False, float_format="%.6g")
     found = [claim(results) for claim in claims]
     checked = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
     if claims:
@@ -126,7 +118,7 @@ def draw(folder: Path, figures: tuple[str, ...]) -> pd.DataFrame | None:
     if (folder / QUALITY).exists():
         (folder / "explanations.md").write_text(_quality(pd.read_csv(folder / QUALITY)), encoding="utf-8")
     if (folder / CLASSIFIERS).exists():
-        (folder / "classifiers.md").write_text(_classifiers(pd.read_csv(folder / CLASSIFIERS)), encoding="utf-8")
+        (folder / "classifiers.md").write_text(classifiers.markdown(pd.read_csv(folder / CLASSIFIERS)), encoding="utf-8")
     if (folder / CLAIMS).exists():
         (folder / "claims.md").write_text(to_markdown(load_claims(folder)), encoding="utf-8")
     if "metric_quality" in figures and (folder / SCORES).exists():
@@ -144,7 +136,7 @@ def draw(folder: Path, figures: tuple[str, ...]) -> pd.DataFrame | None:
     if (folder / AGREEMENT).exists():
         influence_agreement.draw(folder / AGREEMENT)
     if {"pictures", *STANDARD} & set(figures) and (folder / MAPS).exists():
-        explained.draw(folder / MAPS, without=set(STANDARD) - set(figures))
+        pictures.draw(folder / MAPS, without=set(STANDARD) - set(figures))
     if "learning_curves" in figures and (folder / HISTORY).exists():
         for name, part in _by_classifier(pd.read_csv(folder / HISTORY)):  # none where all weights were given
             classifier.learning_curves(part, folder / f"learning_curves{name}.png")
@@ -192,20 +184,18 @@ def _scores(scores: pd.DataFrame, folder: Path, figures: tuple[str, ...]) -> pd.
     """The table of the scores, and what else is asked for of them."""
     parts = by_image(scores)
     if "comparison" in figures:
-        significance.write(scores, parts, folder)
-    table, compared = aggregated(parts), significance.read(folder)
+        files.write(scores, parts, folder)
+    table, compared = aggregated(parts), files.read(folder)
     write(table, folder, extras=Extras(compared))
     standing = standings.standings(table, compared, costs(folder, scores)) if "comparison" in figures else pd.DataFrame()
     if len(standing):
-        standing.to_csv(folder / f"{standings.STEM}.csv", index=False, float_format="%.4g")
-        (folder / f"{standings.STEM}.md").write_text(standings.markdown(standing), encoding="utf-8")
+        save(standing, standings.markdown(standing), folder / standings.STEM)
     if "ranking" in figures:
         for metric, part in table[table["score"] == "value"].groupby("metric", sort=True):
             ranking(part, folder / f"ranking-{file_name(str(metric))}.png")
     if "by_class" in figures:
-        found = by_class(scores)
-        found.to_csv(folder / "by_class.csv", index=False, float_format="%.4g")
-        (folder / "by_class.md").write_text(of_classes(found), encoding="utf-8")
+        found = by_class.by_class(scores)
+        save(found, by_class.markdown(found), folder / "by_class")
     return table
 
 
@@ -214,52 +204,23 @@ def _metric_quality(folder: Path) -> None:
     scores = pd.read_parquet(folder / SCORES)
     if "explainer.kind" not in scores:
         return
-    table = metric_quality(scores)
-    table.to_csv(folder / "metric_quality.csv", index=False, float_format="%.4g")
-    (folder / "metric_quality.md").write_text(markdown(table), encoding="utf-8")
+    table = metric_quality.metric_quality(scores)
+    save(table, metric_quality.markdown(table), folder / "metric_quality")
     quality(table, folder / "metric_quality.png")
 
 
 def _operator_agreement(folder: Path) -> None:
     """Whether metrics agree with themselves under other removal operators, where there are several."""
     scores = pd.read_parquet(folder / SCORES)
-    table = operator_agreement(scores) if OPERATOR in scores else pd.DataFrame()
+    table = operator_agreement.operator_agreement(scores) if operator_agreement.OPERATOR in scores else pd.DataFrame()
     if len(table):
-        table.to_csv(folder / "operator_agreement.csv", index=False, float_format="%.4g")
-        (folder / "operator_agreement.md").write_text(of_operators(table), encoding="utf-8")
+        save(table, operator_agreement.markdown(table), folder / "operator_agreement")
 
 
 def _by_classifier(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Parts of one (dataset, model), with a suffix for file names where there are several."""
     groups = list(frame.groupby(["dataset", "model"], sort=True))
     return [("" if len(groups) == 1 else f"-{dataset}-{model}", part) for (dataset, model), part in groups]
-
-
-def _reached(table: pd.DataFrame) -> pd.DataFrame:
-    """The classifiers with a verdict on the published accuracy: whether all, part or none of the interval reaches it."""
-    verdicts = {True: "yes", False: "no", None: "undecided"}
-    table = table.assign(reference=table["reference"].astype(float))
-    ends = table[["low", "high", "reference"]].to_numpy(dtype=float)
-    found = ["" if np.isnan(published) else verdicts[judged(low, high, ">=", published)] for low, high, published in ends]
-    return table.assign(reached=found)
-
-
-def _classifiers(table: pd.DataFrame) -> str:
-    """Markdown: accuracies in percent."""
-
-    def percent(value: float) -> str:
-        return "" if pd.isna(value) else f"{100 * value:.2f}"
-
-    heads = ["dataset", "model", "parameters", "seeds", "test accuracy, %", "95 % interval", "lowest and highest seed", "validation"]
-    caption = "Test accuracy with its 95 % interval (images crossed with seeds), in percent."
-    lines = [f"{caption} Reached: yes if all of the interval is, no if none of it is.", ""]
-    rows = []
-    for one in table.to_dict("records"):
-        spans = [f"{percent(one[low])} to {percent(one[high])}" for low, high in (("low", "high"), ("lowest_seed", "highest_seed"))]
-        cells = [one["dataset"], one["model"], f"{one['parameters']:,}", one["seeds"], percent(one["accuracy"]), *spans]
-        cells += [percent(one["validation_accuracy"]), percent(one["reference"]), "" if pd.isna(one["reached"]) else one["reached"]]
-        rows.append(cells)
-    return "\n".join([*lines, *md.table([*heads, "reference", "reached"], rows, "llrrrrrrrl"), ""])
 
 
 def _quality(table: pd.DataFrame) -> str:

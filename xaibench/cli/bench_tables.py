@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 
 from xaibench import markdown as md
+from xaibench.tables.aggregate import save
 
 CAPTIONS = {
     "throughput": "The classifier alone at its best chunk and memory format, and what share the fixed rule reaches (timed in turns).",
@@ -156,8 +157,7 @@ def significant(value: float) -> str:
 def publish(table: pd.DataFrame, text: str, path: Path, console: Console) -> None:
     """Write a table as `path` with .csv, and with .md the text that shows it, and print that."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.4g")
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    save(table, text, path)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {path.parent}", highlight=False)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from xaibench import classifiers
 from xaibench.report.study import Study
 
 Rows = list[list[str]]
@@ -38,24 +38,8 @@ def accuracies(study: Study) -> tuple[list[str], Rows]:
     table = study.csv("classifiers")
     if table.empty:
         return [], []
-    heads = [
-        "data set",
-        "model",
-        "parameters",
-        "seeds",
-        "test accuracy, %",
-        "95 % interval",
-        "lowest to highest seed",
-        "published",
-        "reached",
-    ]
-    rows = []
-    for row in table.to_dict("records"):
-        spans = [f"{_percent(row[low])} to {_percent(row[high])}" for low, high in (("low", "high"), ("lowest_seed", "highest_seed"))]
-        cells = [row["dataset"], row["model"], f"{row['parameters']:,}", str(row["seeds"]), _percent(row["accuracy"]), *spans]
-        rows.append([*cells, _percent(row.get("reference")), row.get("reached", "")])
-    shown = heads if table["reference"].notna().any() else heads[:7]
-    return shown, [row[: len(shown)] for row in rows]
+    heads = classifiers.HEADS if table["reference"].notna().any() else classifiers.HEADS[:-2]
+    return heads, [classifiers.cells(row)[: len(heads)] for row in table.to_dict("records")]
 
 
 def reports(study: Study) -> list[Report]:
@@ -93,7 +77,3 @@ def _shares(table: pd.DataFrame) -> tuple[list[str], list[list[int]]]:
     sums = counts.sum(axis=1, keepdims=True)
     shares = 100 * np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
     return names, np.rint(shares).astype(int).tolist()
-
-
-def _percent(value: Any) -> str:
-    return "" if value is None or pd.isna(value) else f"{100 * value:.2f}"

@@ -13,7 +13,7 @@ from xaibench.pictures import file_name
 from xaibench.stats import metric_agreement, stability, variance
 from xaibench.stats.comparison import markdown, pairs, ranks
 from xaibench.stats.paired import CLASSIFIER, Scored, scored_parts
-from xaibench.tables.aggregate import Part
+from xaibench.tables.aggregate import Part, save
 
 FORMAT = "%.4g"
 PAIRS = "comparison.parquet"
@@ -42,12 +42,10 @@ def write(scores: pd.DataFrame, parts: Iterable[Part], folder: Path) -> None:
     agreeing = [table for one in _classifiers(scored) if len(table := metric_agreement.metric_agreement(one))]
     if agreeing:
         together = pd.concat(agreeing, ignore_index=True)
-        together.to_csv(folder / "metric_agreement.csv", index=False, float_format=FORMAT)
-        (folder / "metric_agreement.md").write_text(metric_agreement.markdown(together), encoding="utf-8")
+        save(together, metric_agreement.markdown(together), folder / "metric_agreement")
     if scores["seed"].nunique() > 1:
         split = variance.variance(scores)
-        split.to_csv(folder / "variance.csv", index=False, float_format=FORMAT)
-        (folder / "variance.md").write_text(variance.markdown(split), encoding="utf-8")
+        save(split, variance.markdown(split), folder / "variance")
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -62,8 +60,7 @@ def _stability(classifiers: list[list[Scored]], folder: Path) -> None:
     if ranked and apart:
         pd.concat(ranked, ignore_index=True).to_csv(folder / "stability_ranks.csv", index=False, float_format=FORMAT)
         found = pd.concat(apart, ignore_index=True)
-        found.to_csv(folder / "stability.csv", index=False, float_format=FORMAT)
-        (folder / "stability.md").write_text(stability.markdown(found), encoding="utf-8")
+        save(found, stability.markdown(found), folder / "stability")
 
 
 def _classifiers(scored: list[Scored]) -> Iterator[list[Scored]]:

@@ -88,6 +88,12 @@ def write(aggregated: pd.DataFrame, folder: Path, stem: str = "table", extras: E
     return paths
 
 
+def save(table: pd.DataFrame, text: str, path: Path, digits: str = "%.4g") -> None:
+    """Write numbers as ``path.csv`` and what `text` says of them as ``path.md``."""
+    table.to_csv(path.with_suffix(".csv"), index=False, float_format=digits)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class Part:
     """The scores of one (dataset, model, trainer, explainer, metric, score).
