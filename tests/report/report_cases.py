@@ -164,7 +164,7 @@ def big(folder: Path) -> Path:
         "images": 100,
         "seeds": 3,
     }
-    table = table.assign(**facts, mean=mean, low=mean - 0.1234, high=mean + 0.1234, undefined=0, images=100, planned=100, note="")
+    table = table.assign(**facts, mean=mean, low=mean - 0.1234, high=mean + 0.1234, undefined=0, planned=100, note="")
     table.to_csv(folder / "table.csv", index=False, float_format="%.10g")
     known = [(dataset, model, name) for dataset in datasets for model in models for name in explainers]
     images = pd.DataFrame(known, columns=["dataset", "model", "explainer"]).merge(pd.DataFrame({"index": np.arange(100)}), how="cross")
