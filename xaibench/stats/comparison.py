@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from xaibench import markdown as md
 from xaibench.problem import Family
@@ -96,10 +95,14 @@ def _signed_ranks(given: Floats) -> Floats:
 
 
 def holm(p: Floats) -> Floats:
-    """Holm's adjusted p-values; those that are NaN stay NaN and count for nothing."""
-    adjusted, there = np.full(len(p), np.nan), np.isfinite(p)
-    if there.any():
-        adjusted[there] = multipletests(p[there], method="holm")[1]
+    """Holm's adjusted p-values; those that are NaN stay NaN and count for nothing.
+
+    As statsmodels' multipletests, which collects garbage in every call: with hundreds of tables that takes longer than all tests.
+    """
+    adjusted, there = np.full(len(p), np.nan), np.flatnonzero(np.isfinite(p))
+    ascending = there[np.argsort(p[there], kind="stable")]
+    left = np.arange(len(ascending), 0, -1)
+    adjusted[ascending] = np.minimum(np.maximum.accumulate(p[ascending] * left), 1)
     return adjusted
 
 
