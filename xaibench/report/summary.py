@@ -115,11 +115,11 @@ def _ahead(found: pd.DataFrame) -> list[str]:
         return [f"In {family}{where} no explainer is significantly better than the best control by any metric."]
     if known["better"].nunique() == 1:
         return []
-    text = f"In {family}{where} {listed(told[:FEW])} of metrics and classifiers are most often significantly better than the best control"
+    text = f"By {family}{where} most often significantly better than the best control, in pairs of a metric and a classifier:"
     share = known["better"] / known["compared"].clip(lower=1)
     last = [name for name in names if name in known.index and share[name] == share.min()]
     alike = f"{len(last)} of {len(told)} explainers alike ({known['better'][last[-1]]} of {known['compared'][last[-1]]})"
-    return [f"{text}; least often {listed(told[-FEW:]) if len(last) <= FEW else alike}."]
+    return [f"{text} {listed(told[:FEW])}; least often: {listed(told[-FEW:]) if len(last) <= FEW else alike}."]
 
 
 def _stability(found: pd.DataFrame) -> list[str]:
