@@ -66,7 +66,7 @@ class ExactShapley(Explainer):
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""
         return coalitions.explain(
-            coalitions.groups(problem, self.superpixels), self.removal, lambda part: all_coalitions(part.count), self.output
+            coalitions.changing(problem, self.superpixels, self.removal), self.removal, lambda part: all_coalitions(part.count), self.output
         )
 
 

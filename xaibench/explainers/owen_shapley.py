@@ -67,7 +67,7 @@ class OwenShapley(Explainer):
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""
-        parts = coalitions.groups(problem, Halves(self.depth))
+        parts = coalitions.changing(problem, Halves(self.depth), self.removal)
         return coalitions.explain(parts, self.removal, lambda _: hierarchy(self.depth), self.output)
 
 

@@ -54,10 +54,12 @@ class SuperpixelAblation(Explainer):
 
     def __call__(self, problem: Problem, rng: Rng) -> Attributions:
         """Explain every (image, target)."""
-        parts = coalitions.groups(problem, self.superpixels)
+        parts = coalitions.changing(problem, self.superpixels, self.removal)
         maps = []
         for part in parts:
             everything = torch.ones(1, part.count, dtype=torch.bool)
             outputs = coalitions.values(part, self.removal, torch.cat([everything, ~torch.eye(part.count, dtype=torch.bool)]), self.output)
-            maps.append(coalitions.spread(outputs[..., :1] - outputs[..., 1:], part.regions, equally=False))
+            drops = outputs[..., :1] - outputs[..., 1:]
+            drops = drops if part.changed is None else drops * part.changed[:, None]
+            maps.append(coalitions.spread(drops, part.regions, equally=False))
         return Attributions(coalitions.merged(maps, parts))
