@@ -130,8 +130,8 @@ def test_a_control_has_no_limit_and_what_is_unsupported_says_why(problem):
 
 def test_memory_is_the_peak_beyond_what_was_there(problem):
     kept = torch.ones(2**23)
-    _, nothing = bench.counted(lambda: None, problem)
-    cost, much = bench.counted(lambda: torch.ones(2**24).sum() + problem.classifier(problem.images).sum(), problem)
+    _, nothing = bench.counted(lambda: None, CPU)
+    cost, much = bench.counted(lambda: torch.ones(2**24).sum() + problem.classifier(problem.images).sum(), CPU, problem.model)
     assert nothing < 2**23 < 60 * 2**20 < much < 100 * 2**20
     assert cost.passes == Passes(4, 0)
     assert kept.sum() == 2**23

@@ -46,9 +46,9 @@ def test_the_way_back_takes_what_both_take_beyond_forward():
 def test_passes_and_bytes_follow_from_shapes(tmp_path):
     found = by_stage(Store(tmp_path))
     assert {stage: each.results for stage, each in found.items()} == {"train": 2, "helpers": 0, "predict": 2, "explain": 4, "evaluate": 8}
-    assert found["train"].passes == Passes(2 * 2 * 50_000, 2 * 2 * 2 * 50_000)  # how many images the digits have is not told
+    assert found["train"].passes == Passes(2 * 2 * 1077, 2 * 2 * 2 * 1077)
     assert found["train"].storage == 2 * (4 * (64 * 10 + 10) + FOLDER)
-    assert found["predict"].storage == 2 * (10_000 * 10 * 4 + FOLDER)
+    assert found["predict"].storage == 2 * (540 * 10 * 4 + FOLDER)
     assert found["explain"].passes == Passes(2 * (40 * (1 + 3 + 1) + 1), 2 * 40 * (1 + 3))
     assert found["explain"].storage == 4 * (40 * 64 * 4 + 40 * 16 + FOLDER)
     assert found["evaluate"].passes == Passes(2 * 2 * 40 * 5)
@@ -62,7 +62,7 @@ def test_given_weights_are_not_trained(monkeypatch):
     assert found == (Passes(), 4 * (64 * 10 + 10))
     classifier = Training(Digits(), Linear(), Trainer(epochs=2), 0)
     again = estimates._training(Training(Digits(), Linear(), Trainer(epochs=2), 0, origin=classifier))
-    assert again[0] == Passes(2 * 50_000, 2 * 2 * 50_000)  # a helper of its architecture is
+    assert again[0] == Passes(2 * 1077, 2 * 2 * 1077)  # a helper of its architecture is
 
 
 def test_what_is_cached_takes_nothing_and_real_files_are_as_large(tmp_path):

@@ -111,7 +111,7 @@ def test_the_ratio_is_the_time_of_the_passes_alone_to_the_methods(problem, monke
     """Forward takes 2 s for a chunk of two before, 4 s after: 1.5 s an image. Both ways 8 s and 16 s for four: 3 s an image."""
     times = iter([2.0, 8.0, 4.0, 16.0])
     monkeypatch.setattr(sizing, "seconds", lambda *_: next(times))
-    monkeypatch.setattr(sizing, "counted", lambda call, _: (bench.Cost(forward=40, backward=20, seconds=180.0), 2**20))
+    monkeypatch.setattr(sizing, "counted", lambda call, *_: (bench.Cost(forward=40, backward=20, seconds=180.0), 2**20))
     row = sizing.measured(lambda: None, problem, Clock(problem, SPEEDS))
     assert row["limit"] == pytest.approx((40 * 1.5 + 20 * 1.5) / 4)
     assert row["ratio"] == pytest.approx(0.5)

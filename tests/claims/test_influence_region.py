@@ -23,7 +23,7 @@ def tensors(inside, moved=None):
 
 
 def results(*members, dataset="mnist", influence="quantiles"):
-    facts = {"dataset": dataset, "model": "m", "influence": influence}
+    facts = {"dataset": dataset, "model": "m", "trainer": "t", "influence": influence}
     training = SimpleNamespace(dataset=SimpleNamespace(classes=CLASSES))
     found = [(facts | {"seed": seed}, training, SimpleNamespace(tensors=one)) for seed, one in enumerate(members)]
     return SimpleNamespace(influences=lambda: iter(found), prediction=lambda training: (np.zeros(77),) * 3)

@@ -128,6 +128,7 @@ def test_a_worker_that_dies_once_loses_nothing(bench, out_of_tree):
     assert "3 done, 0 cached, 0 skipped, 0 failed of 3 cells" in printed
 
 
+@pytest.mark.slow
 def test_a_classifier_that_takes_its_worker_with_it_fails_alone(bench, out_of_tree):
     out_of_tree.add("model", "killing", "killing_model.Killing", KILLING_MODEL)
     given = ("-m", "model=killing,linear", "explainer=gradient,saliency", "metric=sparseness")
@@ -138,6 +139,7 @@ def test_a_classifier_that_takes_its_worker_with_it_fails_alone(bench, out_of_tr
     assert "its process died, also when it was computed alone" in printed
 
 
+@pytest.mark.slow
 def test_what_takes_its_worker_with_it_again_fails_alone(bench, out_of_tree):
     status, printed = killed(bench, out_of_tree, times=100)
     assert status == 1, printed

@@ -155,12 +155,14 @@ def test_pairwise_tests_in_the_folder_are_shown(table):
 @pytest.mark.parametrize(("suffix", "begins"), [("md", "Mean over"), ("tex", "% Needs"), ("html", "<!DOCTYPE"), ("csv", "dataset,")])
 def test_a_file_has_the_format_of_its_name_and_the_folder_stays_as_it_is(table, tmp_path, suffix, begins):
     before = {path: path.read_bytes() for path in table.folder.rglob("*") if path.is_file()}
-    assert table("first", "--out", str(tmp_path / "new" / f"table.{suffix}")) == ""
+    made = tmp_path / "new" / f"table.{suffix}"
+    assert table("first", "--out", str(made)) == f"written to {made}\n"
     text = (tmp_path / "new" / f"table.{suffix}").read_text()
     assert text.startswith(begins)
     assert text == table("first", "--format", suffix)
     assert {path: path.read_bytes() for path in table.folder.rglob("*") if path.is_file()} == before
-    assert table("first", "--out", str(tmp_path / "table.txt")) == ""
+    assert table("first", "--out", str(tmp_path / "table.txt")).startswith("written to ")
+    assert "expected a name that ends with .csv" in table("first", "--out", str(tmp_path / "table.xyz"), status=2)
     assert "gradient" in (tmp_path / "table.txt").read_text()
 
 

@@ -20,7 +20,9 @@ class Noisy(nn.Module):
         return torch.stack([sums, -sums], dim=1)
 
 
-@pytest.mark.parametrize("explainer", [SuperpixelAblation(superpixels=Squares(2)), OwenShapley(depth=3), ExactShapley(superpixels=Squares(2))], ids=repr)
+@pytest.mark.parametrize(
+    "explainer", [SuperpixelAblation(superpixels=Squares(2)), OwenShapley(depth=3), ExactShapley(superpixels=Squares(2))], ids=repr
+)
 def test_what_is_not_changed_has_no_share(explainer):
     images = torch.zeros(3, 1, 4, 4)
     images[:, :, :2, :2] = torch.tensor([0.5, 0.25, 1.0])[:, None, None, None]

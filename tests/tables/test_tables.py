@@ -55,9 +55,9 @@ All: one seed: the interval holds for this classifier only.
 """  # noqa: E501 - the file as it is written
 
 CSV = """\
-dataset,model,trainer,explainer,metric,score,family,metric_family,higher_is_better,metric_version,mean,low,high,df,images,seeds,undefined,note
-digits,conv_8,adam,ig[steps=5],deletion[steps=10],value,gradient,faithfulness,False,1,0.3,0.05158622882,0.5484137712,2,3,1,0,this classifier only
-digits,conv_8,adam,ig[steps=5],insertion,value,gradient,faithfulness,True,1,3,-22.41240947,28.41240947,1,2,1,1,this classifier only
+dataset,model,trainer,explainer,metric,score,family,metric_family,higher_is_better,metric_version,mean,low,high,df,images,planned,seeds,undefined,note
+digits,conv_8,adam,ig[steps=5],deletion[steps=10],value,gradient,faithfulness,False,1,0.3,0.05158622882,0.5484137712,2,3,3,1,0,this classifier only
+digits,conv_8,adam,ig[steps=5],insertion,value,gradient,faithfulness,True,1,3,-22.41240947,28.41240947,1,2,3,1,1,this classifier only
 """  # noqa: E501 - the file as it is written
 
 
