@@ -23,6 +23,6 @@ install: .venv/installed
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --no-deps --no-compile --requirement requirements.lock
+	.venv/bin/pip install --quiet --no-deps --requirement requirements.lock
 	.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
