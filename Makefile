@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 quickstart: .venv/installed  ## A real benchmark on the embedded digits: tables and figures in results/quickstart/
 	.venv/bin/xaibench run experiment=quickstart
 
-test: .venv/installed  ## All tests but the full-size studies
+test: .venv/installed  ## All tests but the slow ones (`.venv/bin/pytest -m slow`)
 	.venv/bin/pytest -n auto --dist worksteal
 
 reproduce: .venv/installed  ## The smallest study from nothing, each number beside the committed one

@@ -86,6 +86,7 @@ def test_what_is_there_is_not_measured_again(folder, monkeypatch, capsys):
     assert len(asked) == 9  # another question
 
 
+@pytest.mark.slow
 def test_what_took_too_many_passes_is_measured_with_more(folder, monkeypatch):
     asked: list[str] = []
     in_this_process(monkeypatch, asked)
