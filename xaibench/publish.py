@@ -43,7 +43,7 @@ def publish(
     figures: tuple[str, ...],
     reference: dict[str, Any],
     claims: tuple[Claim, ...] = (),
-    drawn: Mapping[str, Picture] | None = None,
+    further: Mapping[str, Picture] | None = None,
 ) -> pd.DataFrame:
     """Write a study's data, then its tables and figures; what an earlier run wrote there and this one does not is removed.
 
@@ -61,7 +61,7 @@ def publish(
         Published accuracies, by model and dataset, to stand beside ours.
     claims
         What is to be checked.
-    drawn
+    further
         Further figures of explanations, by file name.
 
     Returns
@@ -83,7 +83,7 @@ def publish(
         methods.save(results, folder / methods.FILE)
     if "gallery" in figures:
         gallery.save(results, folder / gallery.FILE)
-    chosen = {name: Picture(name) for name in STANDARD if name in figures} | dict(drawn or {})  # type: ignore[arg-type]
+    chosen = {name: Picture(name) for name in STANDARD if name in figures} | dict(further or {})  # type: ignore[arg-type]
     if chosen:
         pictures.save(results, chosen, folder / MAPS)
     if results.grid.influences:

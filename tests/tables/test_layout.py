@@ -149,6 +149,13 @@ def test_errors_against_axioms_are_all_best_where_they_are_rounding():
     assert [row.head.names[0] for row in blocks(given.assign(metric_family="f"))[0].rows if row.cells[0].best] == ["ig"]
 
 
+@pytest.mark.parametrize(("planned", "first"), [(2, "ig"), (3, "lime")])
+def test_half_of_the_planned_images_are_enough(planned, first):
+    given = grid()
+    given.loc[given["explainer"] == "ig", "planned"] = planned * given["images"].max() - (planned - 2)
+    assert [row.head.names[0] for row in blocks(given)[0].rows if row.cells[0].best] == [first]
+
+
 def test_a_mean_over_few_images_is_not_the_best():
     given = grid()
     given.loc[given["explainer"] == "ig", "planned"] = 2 * given["images"].max() + 1
